@@ -1,0 +1,102 @@
+//! How the program speaks: stdout is data, stderr is narration (`spec/08-commands.md`).
+
+use crate::exit::Exit;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::{borrow::Cow, io::IsTerminal, io::Write, time::Duration};
+
+/// What stdout carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people. Not a stable interface.
+    #[default]
+    Text,
+    /// One JSON object with a `schema` field.
+    Json,
+    /// One JSON object per line, as events happen.
+    Jsonl,
+}
+
+/// A failure in prose: what happened, then the command that helps.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened, with the values; a fragment without a full stop.
+    pub what: String,
+    /// What to do about it, with the command to type.
+    pub help: Option<String>,
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), help: None }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// What every command returns.
+pub type Outcome = Result<Exit, Failure>;
+
+/// Where a command writes.
+#[derive(Clone, Debug)]
+pub struct Ui {
+    /// What stdout carries.
+    pub format: Format,
+    /// No narration and no progress.
+    pub quiet: bool,
+}
+
+impl Ui {
+    /// Writes narration to stderr.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+
+    /// Writes the command's result to stdout: `text` for people, or `value` as JSON.
+    ///
+    /// `value` serialises to an object whose first field is `schema`, such as `"samebit/job/1"`.
+    pub fn data(&self, text: impl FnOnce() -> String, value: &impl Serialize) {
+        let out = match self.format {
+            Format::Text => text(),
+            Format::Json => serde_json::to_string_pretty(value).expect("our own types serialise"),
+            Format::Jsonl => serde_json::to_string(value).expect("our own types serialise"),
+        };
+        // A closed pipe (`| head`) is the reader's wish, not an error.
+        let _ = writeln!(std::io::stdout().lock(), "{}", out.trim_end_matches('\n'));
+    }
+
+    /// A progress bar of `len` on stderr, or one that draws nothing where nobody would see it.
+    pub fn bar(&self, len: u64, label: impl Into<Cow<'static, str>>) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(Some(len), self.target()).with_message(label);
+        bar.set_style(
+            ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} {elapsed}").expect("the template is ours"),
+        );
+        bar
+    }
+
+    /// A spinner on stderr for work of unknown length.
+    pub fn spinner(&self, label: impl Into<Cow<'static, str>>) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(None, self.target()).with_message(label);
+        bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is ours"));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    fn target(&self) -> ProgressDrawTarget {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Every number the protocol agrees on, once, with its unit, its source and what it must satisfy.
+//!
+//! Constants are limits of format and profile. [`Params`] are the numbers that a network chooses in its
+//! genesis, each within bounds that are compiled in.
+
+use crate::{
+    id::ParamsId,
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, MicroCredits, Millis},
+    wire::Hashed,
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Fuel that a [`FuelPrice`] is quoted for. Source: `spec/05-settlement.md`, section 4; a price of 1 then is
+/// a credit for 10^12 fuel, so integers are fine enough for the cheapest work.
+pub const FUEL_PER_PRICE_UNIT: Fuel = Fuel(1_000_000);
+
+/// Longest task name, in bytes. Source: fits a DNS label and a table column.
+pub const NAME_MAX: usize = 63;
+/// Longest task description, in bytes.
+pub const ABOUT_MAX: usize = 200;
+/// Largest module, in bytes. Source: `spec/decisions/0003-module-limits.md`; the largest real program studied
+/// is 69 MB (yosys).
+pub const MODULE_BYTES_MAX: Bytes = Bytes(96 << 20);
+/// Largest blob, in bytes, that a keeper takes.
+pub const BLOB_BYTES_MAX: Bytes = Bytes(4 << 30);
+/// Longest path in a tree, in bytes. Source: POSIX `PATH_MAX` less one folder.
+pub const TREE_PATH_MAX: usize = 1024;
+/// Most files of a tree. Source: a manifest of that size is about 16 MiB.
+pub const TREE_FILES_MAX: usize = 1 << 17;
+
+/// Units of a job. Source: a post must fit [`MESSAGE_BYTES_MAX`] (40 bytes each).
+pub const UNITS_MAX: usize = 1024;
+/// Hosts per unit. Source: `spec/04-verification.md`, tier `critical` is 3; more buys nothing that audits do
+/// not buy cheaper.
+pub const REPLICAS_MAX: u8 = 7;
+/// Hosts per unit unless the buyer says otherwise. Source: tier `standard`.
+pub const REPLICAS_DEFAULT: u8 = 2;
+/// Bytes of all arguments and environment of a job.
+pub const ARGS_BYTES_MAX: usize = 8 << 10;
+/// Arguments, and environment variables, of a job.
+pub const ARGS_MAX: usize = 256;
+
+/// Bytes of a control message. Source: `design`, libp2p request-response is for small messages only.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an entry within a message.
+pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
+/// Blobs asked about at once: 32 bytes each.
+pub const MISSING_MAX: usize = 1024;
+/// Entries of a block. Bounds what a follower must hold: 64 MiB.
+pub const BLOCK_ENTRIES_MAX: usize = 1024;
+/// Bytes of a block.
+pub const BLOCK_BYTES_MAX: usize = BLOCK_ENTRIES_MAX * MESSAGE_BYTES_MAX;
+
+/// Steps per segment of a history. Source: `spec/03-execution.md`, section 6: 4096 roots are 128 KiB.
+pub const SEGMENT_STEPS: usize = 4096;
+/// Steps of a run: 4096 segments.
+pub const STEPS_MAX: u32 = 4096 * 4096;
+
+/// Fuel of a run unless the buyer says otherwise: some ten seconds of a desktop core.
+pub const FUEL_DEFAULT: Fuel = Fuel(20_000_000_000);
+/// Most fuel of a run. Source: at most some 12 days of a core; keeps every product of fuel and price in `u128`.
+pub const FUEL_MAX: Fuel = Fuel(1_000_000_000_000_000);
+/// Fuel per step unless the buyer says otherwise. Source: a referee re-runs a step in seconds.
+pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(2_000_000_000);
+/// Linear memory unless the buyer says otherwise.
+pub const MEMORY_DEFAULT: Bytes = Bytes(512 << 20);
+/// Most linear memory: a 32-bit memory less one page, so that its size fits the address type.
+pub const MEMORY_MAX: Bytes = Bytes((4 << 30) - (64 << 10));
+/// Bytes of files that a guest may write unless the buyer says otherwise.
+pub const FILES_DEFAULT: Bytes = Bytes(256 << 20);
+/// Most bytes of files that a guest may write.
+pub const FILES_MAX: Bytes = Bytes(4 << 30);
+/// Inodes that a guest may make unless the buyer says otherwise.
+pub const INODES_DEFAULT: u32 = 65_536;
+/// Most inodes that a guest may make.
+pub const INODES_MAX: u32 = 1 << 20;
+/// Bytes of stdout unless the buyer says otherwise.
+pub const STDOUT_DEFAULT: Bytes = Bytes(16 << 20);
+/// Most bytes of stdout.
+pub const STDOUT_MAX: Bytes = Bytes(256 << 20);
+/// Bytes of stderr that a host keeps for people; what follows is dropped. Not part of any hash.
+pub const STDERR_KEPT: usize = 64 << 10;
+
+/// Longest time that a job may take from post to agreement.
+pub const DEADLINE_MAX: Millis = Millis(7 * 24 * 3_600_000);
+/// Deadline unless the buyer says otherwise.
+pub const DEADLINE_DEFAULT: Millis = Millis(15 * 60_000);
+
+/// Most that a job may pay, and a host may ask, per [`FUEL_PER_PRICE_UNIT`]. Source: `FUEL_MAX` at this
+/// price still fits [`MicroCredits`] with room for a thousand units and the bond multiple.
+pub const PRICE_MAX: FuelPrice = FuelPrice(10_000);
+/// Price unless the buyer says otherwise.
+pub const PRICE_DEFAULT: FuelPrice = FuelPrice(10);
+
+/// Whole supply, at most. Source: sums of balances then cannot overflow `u64`.
+pub const SUPPLY_MAX: MicroCredits = MicroCredits(1 << 62);
+
+/// The numbers that a network chooses. A job is bound to the set it was posted under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Params {
+    /// Burned by every post, so that posts are not free. Micro-credits.
+    pub post_fee: MicroCredits,
+    /// Burned by every unit of a post. Micro-credits.
+    pub unit_fee: MicroCredits,
+    /// Bond of a run, as a multiple of the most that the run can earn. Source: `spec/04-verification.md`,
+    /// section 6 (S = 20 R).
+    pub bond_multiple: u64,
+    /// Least bond of a host: a registration has a price.
+    pub bond_least: MicroCredits,
+    /// Share of a slashed bond that is burned. Only this share counts as lost: a cheater may report itself.
+    pub slash_burned: BasisPoints,
+    /// What a host that accepted and fell silent pays, as a share of the most that the run can earn. Burned.
+    pub no_show: BasisPoints,
+    /// Further hosts drawn, one after another, to decide between receipts that differ.
+    pub reruns: u8,
+    /// For a keeper to sign custody.
+    pub custody: Millis,
+    /// For a drawn host to accept.
+    pub accept: Millis,
+    /// For an accepted host to beat, again and again until it commits.
+    pub heartbeat: Millis,
+    /// For committed hosts to reveal, once all have committed.
+    pub reveal: Millis,
+    /// From agreement to settlement.
+    pub window: Millis,
+    /// For which a slashed host is not drawn.
+    pub exclusion: Millis,
+    /// From taking bond out to having it. Source: L2, at least twice the window.
+    pub unbonding: Millis,
+}
+
+impl Hashed for Params {
+    const CONTEXT: &'static str = "samebit/v1/params";
+}
+
+/// A number outside its compiled bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("parameter {name} is {given}, allowed {least} to {most}")]
+pub struct ParamError {
+    /// Which.
+    pub name: &'static str,
+    /// What it is.
+    pub given: u64,
+    /// Least allowed.
+    pub least: u64,
+    /// Most allowed.
+    pub most: u64,
+}
+
+impl Params {
+    /// For a network on one machine: short windows, so that a person sees a job settle.
+    pub const DEVNET: Self = Self {
+        post_fee: MicroCredits(100),
+        unit_fee: MicroCredits(10),
+        bond_multiple: 20,
+        bond_least: MicroCredits(10_000_000),
+        slash_burned: BasisPoints(8_000),
+        no_show: BasisPoints(5_000),
+        reruns: 3,
+        custody: Millis(30_000),
+        accept: Millis(5_000),
+        heartbeat: Millis(8_000),
+        reveal: Millis(10_000),
+        window: Millis(1_000),
+        exclusion: Millis(600_000),
+        unbonding: Millis(5_000),
+    };
+
+    /// For strangers: windows that leave time to re-execute. Source: `design`, W = 1 h public.
+    pub const PUBLIC: Self = Self {
+        custody: Millis(600_000),
+        accept: Millis(30_000),
+        heartbeat: Millis(60_000),
+        reveal: Millis(600_000),
+        window: Millis(3_600_000),
+        exclusion: Millis(7 * 24 * 3_600_000),
+        unbonding: Millis(2 * 3_600_000),
+        ..Self::DEVNET
+    };
+
+    /// The set's id.
+    #[must_use]
+    pub fn id(&self) -> ParamsId {
+        ParamsId(self.digest())
+    }
+
+    /// Checks every number against its bounds.
+    ///
+    /// # Errors
+    /// [`ParamError`] for the first that is out of them.
+    pub fn check(&self) -> Result<(), ParamError> {
+        let bounded = |name, given, least, most| {
+            if (least..=most).contains(&given) { Ok(()) } else { Err(ParamError { name, given, least, most }) }
+        };
+        let day = 24 * 3_600_000;
+        bounded("post_fee", self.post_fee.0, 0, 1_000_000_000)?;
+        bounded("unit_fee", self.unit_fee.0, 0, 1_000_000_000)?;
+        bounded("bond_multiple", self.bond_multiple, 1, 1_000)?;
+        bounded("bond_least", self.bond_least.0, 1, 1_000_000_000_000)?;
+        bounded("slash_burned", self.slash_burned.0.into(), 8_000, 10_000)?;
+        bounded("no_show", self.no_show.0.into(), 0, 10_000)?;
+        bounded("reruns", self.reruns.into(), 1, 9)?;
+        bounded("custody", self.custody.0, 1_000, day)?;
+        bounded("accept", self.accept.0, 500, day)?;
+        bounded("heartbeat", self.heartbeat.0, 1_000, day)?;
+        bounded("reveal", self.reveal.0, 1_000, day)?;
+        bounded("window", self.window.0, 100, 30 * day)?;
+        bounded("exclusion", self.exclusion.0, 0, 365 * day)?;
+        bounded("unbonding", self.unbonding.0, self.window.0.saturating_mul(2), 365 * day)
+    }
+}
+
+// A job of most units at the highest price and most fuel is refused for want of money, never for overflow.
+const _: () = assert!(PRICE_MAX.0 as u128 * FUEL_MAX.0 as u128 / FUEL_PER_PRICE_UNIT.0 as u128 <= u64::MAX as u128);
+const _: () = assert!(Params::DEVNET.unbonding.0 >= 2 * Params::DEVNET.window.0);
+const _: () = assert!(Params::PUBLIC.unbonding.0 >= 2 * Params::PUBLIC.window.0);
+const _: () = assert!(UNITS_MAX * 40 + ARGS_BYTES_MAX + 4096 < ENTRY_BYTES_MAX);

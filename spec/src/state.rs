@@ -1,0 +1,140 @@
+//! A task's state as a root, a run as a list of roots (`spec/03-execution.md`, sections 5 and 6).
+
+use crate::{
+    content::BlobRef,
+    id::{ExecutionId, HistoryRoot, StateRoot},
+    param,
+    unit::Fuel,
+    wire::{self, Hashed},
+};
+use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Bytes of a leaf of [`memory_root`].
+pub const LEAF_BYTES: usize = 4096;
+
+/// Levels of [`memory_root`] above its leaves: 2^20 leaves of 4 KiB are the 4 GiB of a 32-bit memory.
+pub const MEMORY_LEVELS: u32 = 20;
+
+/// Root of linear memory. All zero bytes: all memory is zero, whatever its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct MemoryRoot(pub [u8; 32]);
+
+/// The value of a mutable global, by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum GlobalValue {
+    /// An `i32`.
+    I32(u32),
+    /// An `i64`.
+    I64(u64),
+    /// An `f32`.
+    F32(u32),
+    /// An `f64`.
+    F64(u64),
+    /// A `v128`.
+    V128(u128),
+}
+
+/// A live tensor, in canonical handle order. Always an empty list while [`crate::execution::TensorOps`] is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TensorMark {
+    /// The guest's handle.
+    pub handle: u32,
+    /// Hash of dtype, shape and content.
+    pub content: [u8; 32],
+}
+
+/// A task's whole state between two steps. Its hash is the state root.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StateImage {
+    /// What is being run.
+    pub execution: ExecutionId,
+    /// How many steps have been taken. 0: instantiated and initialised, not yet stepped.
+    pub step: u32,
+    /// Fuel used so far.
+    pub fuel: Fuel,
+    /// Size of linear memory, in Wasm pages of 64 KiB.
+    pub memory_pages: u32,
+    /// Its content.
+    pub memory: MemoryRoot,
+    /// Mutable globals in index order.
+    pub globals: Vec<GlobalValue>,
+    /// Indices of data segments that were dropped. Always empty in v1, which refuses passive segments.
+    pub dropped_data: Vec<u32>,
+    /// Indices of element segments that were dropped. Always empty in v1.
+    pub dropped_elements: Vec<u32>,
+    /// Hash of the WASI state: file tree, descriptors, clock, randomness counter.
+    pub wasi: [u8; 32],
+    /// stdout so far.
+    pub stdout: BlobRef,
+    /// Live tensors.
+    pub tensors: Vec<TensorMark>,
+}
+
+impl Hashed for StateImage {
+    const CONTEXT: &'static str = "samebit/v1/state-image";
+}
+
+impl StateImage {
+    /// The state root.
+    #[must_use]
+    pub fn root(&self) -> StateRoot {
+        StateRoot(self.digest())
+    }
+}
+
+/// Root of a linear memory: a sparse binary tree of [`MEMORY_LEVELS`] levels over 4 KiB leaves.
+///
+/// A leaf of zeros and a node over two such are 32 zero bytes, so the root does not depend on how much of
+/// the tail is zero ([`StateImage::memory_pages`] tells the size). The last leaf is padded with zeros.
+/// Time: one BLAKE3 pass over `memory`.
+#[must_use]
+pub fn memory_root(memory: &[u8]) -> MemoryRoot {
+    let mut level: Vec<[u8; 32]> = memory.chunks(LEAF_BYTES).map(memory_leaf).collect();
+    for _ in 0..MEMORY_LEVELS {
+        level = level.chunks(2).map(|pair| memory_node(&pair[0], pair.get(1).unwrap_or(&[0; 32]))).collect();
+        if level.is_empty() {
+            return MemoryRoot::default();
+        }
+    }
+    MemoryRoot(level[0])
+}
+
+/// Hash of one leaf of at most [`LEAF_BYTES`] bytes.
+#[must_use]
+pub fn memory_leaf(page: &[u8]) -> [u8; 32] {
+    if page.iter().all(|&byte| byte == 0) {
+        return [0; 32];
+    }
+    if page.len() == LEAF_BYTES {
+        return wire::derive("samebit/v1/memory-leaf", page);
+    }
+    let mut padded = [0; LEAF_BYTES];
+    padded[..page.len()].copy_from_slice(page);
+    wire::derive("samebit/v1/memory-leaf", &padded)
+}
+
+/// Hash of the node above `left` and `right`.
+#[must_use]
+pub fn memory_node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    if left == &[0; 32] && right == &[0; 32] {
+        return [0; 32];
+    }
+    let mut pair = [0; 64];
+    pair[..32].copy_from_slice(left);
+    pair[32..].copy_from_slice(right);
+    wire::derive("samebit/v1/memory-node", &pair)
+}
+
+/// Root of a history: the state roots of steps 0 to n, in segments of [`param::SEGMENT_STEPS`].
+///
+/// Two levels: `H(roots of a segment)` for each segment, then `H(count, segments)`, so that a dispute opens
+/// one list of segments and one list of roots.
+#[must_use]
+pub fn history_root(roots: &[StateRoot]) -> HistoryRoot {
+    let segments: Vec<[u8; 32]> = roots
+        .chunks(param::SEGMENT_STEPS)
+        .map(|segment| wire::derive("samebit/v1/history-segment", &wire::encode(segment)))
+        .collect();
+    HistoryRoot(wire::derive("samebit/v1/history", &wire::encode(&(roots.len() as u64, segments))))
+}
