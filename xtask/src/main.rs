@@ -1,2 +1,121 @@
-//! x
-fn main() {}
+//! The workspace's own commands: `cargo xtask demo`, `test`, `lint`, `vectors`, `bench`.
+//!
+//! Each does its own set-up on a machine that has only Rust, says what it does before it does it, and ends
+//! with the exit code of what failed.
+
+mod bench;
+mod demo;
+mod shell;
+
+use shell::{Step, cargo, has_cargo_command, root, say};
+use std::{path::PathBuf, process::ExitCode};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo               build, start a devnet of 1 validator and 5 hosts (one lies), run real jobs, settle, audit
+  test [FILTER]      set up and run every test
+  lint               formatting, clippy without warnings, licences and sources of dependencies
+  vectors            write spec/vectors/ anew after a deliberate change of the protocol
+  bench AREA         measure; AREA: market. Writes target/bench/AREA.jsonl
+
+Examples:
+  cargo xtask demo
+  cargo xtask test
+  cargo xtask test lazy_copier
+  cargo xtask bench market
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = args.split_first().map_or(("help", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let done = match command {
+        "demo" => demo::run(rest),
+        "test" => test(rest),
+        "lint" => lint(),
+        "vectors" => vectors(),
+        "bench" => bench::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("no command {other:?}\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("error: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The example tasks, in the order in which they are built.
+pub(crate) const EXAMPLES: [&str; 4] = ["hello", "mandelbrot", "census", "census-table"];
+
+/// Adds the Wasm target where it is missing.
+pub(crate) fn set_up() -> Step {
+    let missing = !shell::quiet("rustc", &["--print", "target-libdir", "--target", "wasm32-wasip1"])
+        .is_some_and(|folder| PathBuf::from(folder.trim()).is_dir());
+    if missing {
+        say("adding the target wasm32-wasip1");
+        shell::run("rustup", &["target", "add", "wasm32-wasip1"])?;
+    }
+    Ok(())
+}
+
+/// Builds the program and the example tasks.
+pub(crate) fn build() -> Step {
+    say("building samebit");
+    cargo(&["build", "--package", "samebit"])?;
+    say("building the example tasks for wasm32-wasip1");
+    let mut args = vec!["build", "--profile", "wasm", "--target", "wasm32-wasip1"];
+    for example in EXAMPLES {
+        args.extend(["--package", example]);
+    }
+    cargo(&args)
+}
+
+fn test(filter: &[String]) -> Step {
+    set_up()?;
+    build()?;
+    let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
+    if has_cargo_command("nextest") {
+        say("running the tests with cargo-nextest");
+        cargo(&[&["nextest", "run", "--workspace", "--no-fail-fast"], &filter[..]].concat())?;
+    } else {
+        say("running the tests with cargo test (cargo-nextest is not installed)");
+        cargo(&[&["test", "--workspace", "--all-targets", "--no-fail-fast"], &filter[..]].concat())?;
+    }
+    if filter.is_empty() {
+        say("running the documentation's examples");
+        cargo(&["test", "--workspace", "--doc", "--quiet"])?;
+    }
+    Ok(())
+}
+
+fn lint() -> Step {
+    say("checking the formatting");
+    cargo(&["fmt", "--all", "--check"])?;
+    say("checking with clippy");
+    cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
+    if has_cargo_command("deny") {
+        say("checking licences, bans and sources of dependencies");
+        return cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]);
+    }
+    if std::env::var_os("CI").is_some() {
+        return Err("cargo-deny is not installed; `.ci/run` installs it".into());
+    }
+    say("LEFT OUT: deny.toml is not checked, cargo-deny is not installed: `cargo install --locked cargo-deny`");
+    Ok(())
+}
+
+fn vectors() -> Step {
+    say("writing spec/vectors/ anew");
+    shell::run_with(
+        "cargo",
+        &["test", "--quiet", "--package", "samebit-spec", "--test", "vectors", "every_hashed"],
+        &[("SAMEBIT_WRITE_VECTORS", "1")],
+    )?;
+    shell::run("git", &["-C", &root().display().to_string(), "status", "--short", "spec/vectors"])
+}

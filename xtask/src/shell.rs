@@ -1,0 +1,56 @@
+//! Starting other programs and saying so.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// What every step returns: nothing, or what failed.
+pub(crate) type Step = Result<(), String>;
+
+/// Says on stderr what comes next.
+pub(crate) fn say(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+/// Runs cargo in the workspace.
+pub(crate) fn cargo(args: &[&str]) -> Step {
+    run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
+}
+
+/// Runs a program in the workspace, its output shown.
+pub(crate) fn run(program: &str, args: &[&str]) -> Step {
+    run_with(program, args, &[])
+}
+
+/// Runs a program with further environment.
+pub(crate) fn run_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Step {
+    let status = Command::new(program)
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("{program} did not start: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{program} {}` ended with {status}", args.join(" "))) }
+}
+
+/// What a program prints, or `None` when it is not there or fails.
+pub(crate) fn quiet(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).current_dir(root()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether `cargo NAME` exists.
+pub(crate) fn has_cargo_command(name: &str) -> bool {
+    quiet("cargo", &[name, "--version"]).is_some()
+}
