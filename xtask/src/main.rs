@@ -101,7 +101,7 @@ fn lint() -> Step {
     cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
     if has_cargo_command("deny") {
         say("checking licences, bans and sources of dependencies");
-        return cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]);
+        return cargo(&["deny", "check", "bans", "licenses", "sources"]);
     }
     if std::env::var_os("CI").is_some() {
         return Err("cargo-deny is not installed; `.ci/run` installs it".into());
