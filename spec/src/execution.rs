@@ -172,4 +172,6 @@ pub enum Limit {
     StepFuel,
     /// [`Limits::steps`].
     Steps,
+    /// [`Limits::memory`] is less than the memory that the module begins with. Later growth gives -1 instead.
+    Memory,
 }

@@ -40,4 +40,6 @@ pub mod task;
 #[cfg(feature = "types")]
 pub mod unit;
 #[cfg(feature = "types")]
+pub mod wasi;
+#[cfg(feature = "types")]
 pub mod wire;

@@ -21,6 +21,43 @@ pub const ABOUT_MAX: usize = 200;
 /// Largest module, in bytes. Source: `spec/decisions/0003-module-limits.md`; the largest real program studied
 /// is 69 MB (yosys).
 pub const MODULE_BYTES_MAX: Bytes = Bytes(96 << 20);
+/// Functions that a module defines. Source of this and the following module limits: `spec/03-execution.md`,
+/// section 2; each is well above what the largest real program studied needs and below what a compiler is
+/// known to choke on. They are the profile's, so that no compiler's own limit decides what is admitted.
+pub const MODULE_FUNCTIONS_MAX: u32 = 200_000;
+/// Function types of a module.
+pub const MODULE_TYPES_MAX: u32 = 20_000;
+/// Parameters, and results, of a function type.
+pub const MODULE_SIGNATURE_MAX: usize = 255;
+/// Imports of a module. Preview1 has 46 functions; a name may be imported more than once.
+pub const MODULE_IMPORTS_MAX: u32 = 256;
+/// Exports of a module.
+pub const MODULE_EXPORTS_MAX: u32 = 10_000;
+/// Globals of a module. Each mutable one is part of every state root.
+pub const MODULE_GLOBALS_MAX: u32 = 1_024;
+/// Locals of a function, parameters not counted.
+pub const FUNCTION_LOCALS_MAX: u32 = 10_000;
+/// Bytes of a function's body.
+pub const FUNCTION_BYTES_MAX: usize = 2 << 20;
+/// Tables of a module.
+pub const MODULE_TABLES_MAX: u32 = 16;
+/// Elements of a module's tables together. Tables never grow.
+pub const TABLE_ELEMENTS_MAX: u64 = 1_000_000;
+/// Element segments of a module.
+pub const ELEMENT_SEGMENTS_MAX: u32 = 10_000;
+/// Data segments of a module.
+pub const DATA_SEGMENTS_MAX: u32 = 100_000;
+/// Bytes of a module's data segments together.
+pub const DATA_BYTES_MAX: u64 = 64 << 20;
+/// Pages of 64 KiB that a module's memory may begin with. Source: [`MEMORY_MAX`].
+pub const MEMORY_PAGES_MAX: u64 = MEMORY_MAX.0 / (64 << 10);
+
+/// Fuel charged for each state root, before it is committed.
+pub const ROOT_FUEL: Fuel = Fuel(10_000);
+/// Fuel charged for each page of linear memory that a state root covers. Source: hashing 64 KiB takes a core
+/// about 25 microseconds, and [`FUEL_DEFAULT`] is some ten seconds.
+pub const ROOT_FUEL_PER_PAGE: Fuel = Fuel(50_000);
+
 /// Largest blob, in bytes, that a keeper takes.
 pub const BLOB_BYTES_MAX: Bytes = Bytes(4 << 30);
 /// Longest path in a tree, in bytes. Source: POSIX `PATH_MAX` less one folder.
