@@ -1,0 +1,502 @@
+//! Reads a module once and decides whether the profile admits it. Writes nothing.
+//!
+//! Our own limits come before the validator's, section by section, so that no limit of a library decides what
+//! is admitted and no count is trusted before it is bounded.
+
+use crate::{At, Counted, Feature, GlobalType, Refusal};
+use samebit_spec::{
+    abi, param,
+    task::TaskForm,
+    wasi::{self, CoreType, Signature},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use wasmparser::{
+    BinaryReaderError, DataKind, ElementKind, Encoding, ExternalKind, FuncToValidate, FuncType,
+    FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef, ValType, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
+};
+
+/// What the rest of [`crate::prepare`] needs to know of an admitted module.
+pub(crate) struct Facts {
+    pub(crate) form: TaskForm,
+    pub(crate) imports: Vec<String>,
+    pub(crate) memory_min_pages: u32,
+    pub(crate) memory_max_pages: Option<u32>,
+    pub(crate) globals: Vec<(u32, GlobalType)>,
+    pub(crate) start: Option<u32>,
+}
+
+/// Everything that profile `samebit-1` has of WebAssembly. A call's table index may be spelled in more bytes
+/// than it needs, as Rust 1.95 does; reference types themselves are left out.
+fn features() -> WasmFeatures {
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
+        | WasmFeatures::SIMD
+        | WasmFeatures::FLOATS
+        | WasmFeatures::EXTENDED_CONST
+}
+
+pub(crate) fn admit(bytes: &[u8]) -> Result<Facts, Refusal> {
+    let mut validator = Validator::new_with_features(features());
+    let mut allocations = FuncValidatorAllocations::default();
+    let mut reader = Reader::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| invalid(None, &error))?;
+        reader.limits(&payload)?;
+        let valid = validator.payload(&payload).map_err(|error| invalid(None, &error))?;
+        if let ValidPayload::Func(function, body) = valid {
+            allocations = function_body(function, &body, allocations)?;
+        }
+        reader.take(payload)?;
+    }
+    reader.facts()
+}
+
+/// The validator's error at its own offset.
+pub(crate) fn invalid(function: Option<u32>, error: &BinaryReaderError) -> Refusal {
+    Refusal::Invalid { at: At { function, offset: error.offset() }, reason: error.message().to_string() }
+}
+
+fn at(offset: usize) -> At {
+    At { function: None, offset }
+}
+
+fn bounded(at: At, what: Counted, count: u64, max: u64) -> Result<(), Refusal> {
+    if count <= max { Ok(()) } else { Err(Refusal::TooMany { at, what, count, max }) }
+}
+
+/// Collects what later sections and [`Facts`] refer to.
+#[derive(Default)]
+struct Reader {
+    types: Vec<FuncType>,
+    /// Type of each function, imported ones first.
+    functions: Vec<u32>,
+    imported: usize,
+    imports: BTreeSet<String>,
+    memory: Option<MemoryType>,
+    globals: Vec<(u32, GlobalType)>,
+    exports: BTreeMap<String, (ExternalKind, u32)>,
+    start: Option<u32>,
+    table_elements: u64,
+    data_bytes: u64,
+}
+
+impl Reader {
+    /// Bounds a section's counts and refuses kinds outside the profile, before the validator reads it.
+    fn limits(&self, payload: &Payload<'_>) -> Result<(), Refusal> {
+        let count = |offset: usize, what, count: u32, max: u32| bounded(at(offset), what, count.into(), max.into());
+        let feature =
+            |offset, feature, what: &str| Err(Refusal::Feature { at: at(offset), feature, what: what.to_string() });
+        match payload {
+            Payload::Version { encoding: Encoding::Component, range, .. } => {
+                feature(range.start, Feature::Components, "the file is a component")
+            }
+            Payload::TypeSection(section) => {
+                count(section.range().start, Counted::Types, section.count(), param::MODULE_TYPES_MAX)?;
+                for group in section.clone() {
+                    let group = group.map_err(|error| invalid(None, &error))?;
+                    let offset = section.range().start;
+                    if group.is_explicit_rec_group() {
+                        return feature(offset, Feature::Gc, "a recursive type group");
+                    }
+                    for ty in group.types() {
+                        match &ty.composite_type.inner {
+                            wasmparser::CompositeInnerType::Func(ty) => signature_limits(at(offset), ty)?,
+                            wasmparser::CompositeInnerType::Cont(_) => {
+                                return feature(offset, Feature::StackSwitching, "a continuation type");
+                            }
+                            wasmparser::CompositeInnerType::Array(_) | wasmparser::CompositeInnerType::Struct(_) => {
+                                return feature(offset, Feature::Gc, "a struct or array type");
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Payload::ImportSection(section) => {
+                count(section.range().start, Counted::Imports, section.count(), param::MODULE_IMPORTS_MAX)
+            }
+            Payload::FunctionSection(section) => {
+                count(section.range().start, Counted::Functions, section.count(), param::MODULE_FUNCTIONS_MAX)
+            }
+            Payload::CodeSectionStart { count: functions, range, .. } => {
+                count(range.start, Counted::Functions, *functions, param::MODULE_FUNCTIONS_MAX)
+            }
+            Payload::TableSection(section) => {
+                count(section.range().start, Counted::Tables, section.count(), param::MODULE_TABLES_MAX)
+            }
+            Payload::MemorySection(section) => {
+                let offset = section.range().start;
+                if section.count() > 1 {
+                    return feature(offset, Feature::MultiMemory, &format!("{} memories", section.count()));
+                }
+                for memory in section.clone() {
+                    let memory = memory.map_err(|error| invalid(None, &error))?;
+                    if memory.memory64 {
+                        return feature(offset, Feature::Memory64, "a 64-bit memory");
+                    }
+                    if memory.shared {
+                        return feature(offset, Feature::Threads, "a shared memory");
+                    }
+                    if memory.page_size_log2.is_some() {
+                        return feature(offset, Feature::CustomPageSizes, "a memory with its own page size");
+                    }
+                    bounded(at(offset), Counted::MemoryPages, memory.initial, param::MEMORY_PAGES_MAX)?;
+                }
+                Ok(())
+            }
+            Payload::TagSection(section) => feature(section.range().start, Feature::Exceptions, "a tag section"),
+            Payload::GlobalSection(section) => {
+                count(section.range().start, Counted::Globals, section.count(), param::MODULE_GLOBALS_MAX)
+            }
+            Payload::ExportSection(section) => {
+                count(section.range().start, Counted::Exports, section.count(), param::MODULE_EXPORTS_MAX)
+            }
+            Payload::ElementSection(section) => {
+                count(section.range().start, Counted::ElementSegments, section.count(), param::ELEMENT_SEGMENTS_MAX)
+            }
+            Payload::DataSection(section) => {
+                count(section.range().start, Counted::DataSegments, section.count(), param::DATA_SEGMENTS_MAX)
+            }
+            Payload::DataCountSection { count: segments, range } => {
+                count(range.start, Counted::DataSegments, *segments, param::DATA_SEGMENTS_MAX)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a valid section's facts and applies the profile's rules to it.
+    fn take(&mut self, payload: Payload<'_>) -> Result<(), Refusal> {
+        let reading = |error: BinaryReaderError| invalid(None, &error);
+        match payload {
+            Payload::TypeSection(section) => {
+                for ty in section.into_iter_err_on_gc_types() {
+                    self.types.push(ty.map_err(reading)?);
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports_with_offsets() {
+                    let (offset, import) = import.map_err(reading)?;
+                    self.import(at(offset), import.module, import.name, import.ty)?;
+                }
+                self.imported = self.functions.len();
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section {
+                    self.functions.push(ty.map_err(reading)?);
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section.into_iter_with_offsets() {
+                    let (offset, table) = table.map_err(reading)?;
+                    self.table_elements = self.table_elements.saturating_add(table.ty.initial);
+                    bounded(at(offset), Counted::TableElements, self.table_elements, param::TABLE_ELEMENTS_MAX)?;
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    self.memory = Some(memory.map_err(reading)?);
+                }
+            }
+            Payload::GlobalSection(section) => {
+                for (index, global) in (0..).zip(section.into_iter_with_offsets()) {
+                    let (offset, global) = global.map_err(reading)?;
+                    if global.ty.mutable {
+                        self.globals.push((index, global_type(at(offset), global.ty.content_type)?));
+                    }
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section.into_iter_with_offsets() {
+                    let (offset, export) = export.map_err(reading)?;
+                    if export.name.starts_with(abi::RESERVED_PREFIX) {
+                        return Err(Refusal::Reserved { at: at(offset), name: export.name.to_string() });
+                    }
+                    self.exports.insert(export.name.to_string(), (export.kind, export.index));
+                }
+            }
+            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::ElementSection(section) => {
+                for (index, element) in (0..).zip(section.into_iter_with_offsets()) {
+                    let (offset, element) = element.map_err(reading)?;
+                    if !matches!(element.kind, ElementKind::Active { .. }) {
+                        return Err(Refusal::Passive { at: at(offset), kind: "element", index });
+                    }
+                }
+            }
+            Payload::DataSection(section) => {
+                for (index, data) in (0..).zip(section.into_iter_with_offsets()) {
+                    let (offset, data) = data.map_err(reading)?;
+                    if !matches!(data.kind, DataKind::Active { .. }) {
+                        return Err(Refusal::Passive { at: at(offset), kind: "data", index });
+                    }
+                    self.data_bytes = self.data_bytes.saturating_add(data.data.len() as u64);
+                    bounded(at(offset), Counted::DataBytes, self.data_bytes, param::DATA_BYTES_MAX)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, at: At, module: &str, name: &str, ty: TypeRef) -> Result<(), Refusal> {
+        let unknown = || Refusal::Import { at, module: module.to_string(), name: name.to_string() };
+        if module != abi::WASI_MODULE {
+            return Err(unknown());
+        }
+        let wanted = wasi::signature(name).ok_or_else(unknown)?;
+        // An import of another kind under a known name is no preview1 function either.
+        let TypeRef::Func(index) = ty else { return Err(unknown()) };
+        let found = self.types.get(index as usize).ok_or_else(unknown)?;
+        if !is_signature(found, wanted) {
+            return Err(Refusal::ImportType {
+                at,
+                name: name.to_string(),
+                wanted: wanted_text(wanted),
+                found: type_text(found),
+            });
+        }
+        self.imports.insert(name.to_string());
+        self.functions.push(index);
+        Ok(())
+    }
+
+    /// Applies the rules about exports, which need the whole module.
+    fn facts(self) -> Result<Facts, Refusal> {
+        let memory = match (self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
+            (Some(memory), Some((ExternalKind::Memory, 0))) => memory,
+            _ => return Err(Refusal::Memory),
+        };
+        let pages = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
+        Ok(Facts {
+            form: self.form()?,
+            memory_min_pages: pages(memory.initial),
+            memory_max_pages: memory.maximum.map(pages),
+            imports: self.imports.into_iter().collect(),
+            globals: self.globals,
+            start: self.start,
+        })
+    }
+
+    fn form(&self) -> Result<TaskForm, Refusal> {
+        const STEPPED: [(&str, &str, &[ValType], &[ValType]); 4] = [
+            (abi::EXPORT_INITIALIZE, "a function () -> ()", &[], &[]),
+            (abi::EXPORT_INIT, "a function () -> (i32)", &[], &[ValType::I32]),
+            (abi::EXPORT_STEP, "a function (i64) -> (i32)", &[ValType::I64], &[ValType::I32]),
+            (abi::EXPORT_FINISH, "a function () -> (i32)", &[], &[ValType::I32]),
+        ];
+        // `_initialize` alone makes no task: every reactor has it.
+        let stepped = STEPPED[1..].iter().map(|entry| entry.0).find(|name| self.exports.contains_key(*name));
+        if self.exports.contains_key(abi::EXPORT_COMMAND) {
+            if let Some(name) = stepped {
+                return Err(Refusal::TwoForms { name });
+            }
+            self.entry(abi::EXPORT_COMMAND, "a function () -> ()", &[], &[])?;
+            return Ok(TaskForm::Command);
+        }
+        if stepped.is_none() {
+            return Err(Refusal::NoEntry);
+        }
+        for (name, wanted, params, results) in STEPPED {
+            self.entry(name, wanted, params, results)?;
+        }
+        Ok(TaskForm::Stepped)
+    }
+
+    fn entry(
+        &self,
+        name: &'static str,
+        wanted: &'static str,
+        params: &[ValType],
+        results: &[ValType],
+    ) -> Result<(), Refusal> {
+        let &(kind, index) = self.exports.get(name).ok_or(Refusal::ExportMissing { name })?;
+        let wrong = |found: String| Err(Refusal::ExportType { name, wanted, found });
+        if kind != ExternalKind::Func {
+            return wrong(format!("a {kind:?}").to_lowercase());
+        }
+        if (index as usize) < self.imported {
+            return wrong("an imported function".to_string());
+        }
+        let ty = self.functions.get(index as usize).and_then(|&ty| self.types.get(ty as usize));
+        match ty {
+            Some(ty) if ty.params() == params && ty.results() == results => Ok(()),
+            Some(ty) => wrong(format!("a function {}", type_text(ty))),
+            None => wrong("a function without a type".to_string()),
+        }
+    }
+}
+
+fn signature_limits(at: At, ty: &FuncType) -> Result<(), Refusal> {
+    let max = param::MODULE_SIGNATURE_MAX as u64;
+    bounded(at, Counted::Parameters, ty.params().len() as u64, max)?;
+    bounded(at, Counted::Results, ty.results().len() as u64, max)
+}
+
+fn global_type(at: At, ty: ValType) -> Result<GlobalType, Refusal> {
+    Ok(match ty {
+        ValType::I32 => GlobalType::I32,
+        ValType::I64 => GlobalType::I64,
+        ValType::F32 => GlobalType::F32,
+        ValType::F64 => GlobalType::F64,
+        ValType::V128 => GlobalType::V128,
+        ValType::Ref(_) => {
+            let what = "a mutable global that holds a reference".to_string();
+            return Err(Refusal::Feature { at, feature: Feature::References, what });
+        }
+    })
+}
+
+fn core(ty: CoreType) -> ValType {
+    match ty {
+        CoreType::I32 => ValType::I32,
+        CoreType::I64 => ValType::I64,
+    }
+}
+
+fn is_signature(found: &FuncType, wanted: &Signature) -> bool {
+    found.params().iter().copied().eq(wanted.params.iter().copied().map(core))
+        && found.results().iter().copied().eq(wanted.result.into_iter().map(core))
+}
+
+fn list(types: impl Iterator<Item = ValType>) -> String {
+    types.map(|ty| ty.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn type_text(ty: &FuncType) -> String {
+    format!("({}) -> ({})", list(ty.params().iter().copied()), list(ty.results().iter().copied()))
+}
+
+fn wanted_text(ty: &Signature) -> String {
+    let params = ty.params.iter().copied().map(core);
+    format!("({}) -> ({})", list(params), list(ty.result.into_iter().map(core)))
+}
+
+/// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
+fn function_body(
+    function: FuncToValidate<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    allocations: FuncValidatorAllocations,
+) -> Result<FuncValidatorAllocations, Refusal> {
+    let mut validator = function.into_validator(allocations);
+    let index = Some(validator.index());
+    let place = |offset| At { function: index, offset };
+    let wrong = |error: BinaryReaderError| invalid(index, &error);
+    let start = body.range().start;
+    bounded(place(start), Counted::BodyBytes, body.range().len() as u64, param::FUNCTION_BYTES_MAX as u64)?;
+    let mut locals = 0_u64;
+    let mut groups = body.get_locals_reader().map_err(wrong)?;
+    for _ in 0..groups.get_count() {
+        let offset = groups.original_position();
+        let (count, ty) = groups.read().map_err(wrong)?;
+        locals += u64::from(count);
+        bounded(place(offset), Counted::Locals, locals, param::FUNCTION_LOCALS_MAX.into())?;
+        validator.define_locals(offset, count, ty).map_err(wrong)?;
+    }
+    let mut operators = body.get_operators_reader().map_err(wrong)?;
+    while !operators.eof() {
+        let (operator, offset) = operators.read_with_offset().map_err(wrong)?;
+        allowed(place(offset), &operator)?;
+        validator.op(offset, &operator).map_err(wrong)?;
+    }
+    operators.finish().map_err(wrong)?;
+    Ok(validator.into_allocations())
+}
+
+fn allowed(at: At, operator: &Operator<'_>) -> Result<(), Refusal> {
+    let (feature, instruction) = family(operator);
+    match operator {
+        Operator::MemoryInit { .. } | Operator::DataDrop { .. } | Operator::ElemDrop { .. } => {
+            Err(Refusal::SegmentUse { at, instruction })
+        }
+        Operator::TableInit { .. }
+        | Operator::TableCopy { .. }
+        | Operator::TableSet { .. }
+        | Operator::TableGrow { .. }
+        | Operator::TableFill { .. } => Err(Refusal::TableChange { at, instruction }),
+        _ => match feature {
+            None => Ok(()),
+            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction.to_string() }),
+        },
+    }
+}
+
+macro_rules! feature {
+    (mvp) => {
+        None
+    };
+    (sign_extension) => {
+        None
+    };
+    (saturating_float_to_int) => {
+        None
+    };
+    (bulk_memory) => {
+        None
+    };
+    (simd) => {
+        None
+    };
+    (reference_types) => {
+        Some(Feature::References)
+    };
+    (function_references) => {
+        Some(Feature::References)
+    };
+    (gc) => {
+        Some(Feature::Gc)
+    };
+    (custom_descriptors) => {
+        Some(Feature::Gc)
+    };
+    (tail_call) => {
+        Some(Feature::TailCalls)
+    };
+    (threads) => {
+        Some(Feature::Threads)
+    };
+    (shared_everything_threads) => {
+        Some(Feature::Threads)
+    };
+    (relaxed_simd) => {
+        Some(Feature::RelaxedSimd)
+    };
+    (exceptions) => {
+        Some(Feature::Exceptions)
+    };
+    (legacy_exceptions) => {
+        Some(Feature::Exceptions)
+    };
+    (stack_switching) => {
+        Some(Feature::StackSwitching)
+    };
+    (wide_arithmetic) => {
+        Some(Feature::WideArithmetic)
+    };
+    ($other:ident) => {
+        Some(Feature::Other)
+    };
+}
+
+macro_rules! families {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
+        /// The feature that an instruction needs beyond the profile, and its name.
+        fn family(operator: &Operator<'_>) -> (Option<Feature>, &'static str) {
+            match operator {
+                $(Operator::$op { .. } => (feature!($proposal), name(stringify!($visit))),)*
+                _ => (Some(Feature::Other), "unknown"),
+            }
+        }
+    };
+}
+
+wasmparser::for_each_operator!(families);
+
+/// The instruction's name from that of its visitor, `visit_memory_init`.
+fn name(visitor: &'static str) -> &'static str {
+    visitor.strip_prefix("visit_").unwrap_or(visitor)
+}

@@ -1,0 +1,274 @@
+//! Why a module is not admitted: one case per rule, each with the place and the values.
+
+use core::fmt;
+use samebit_spec::{abi, param};
+
+/// A place in the module as published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The function, by index, where the place is inside one.
+    pub function: Option<u32>,
+    /// Offset in bytes from the beginning of the module.
+    pub offset: usize,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.function {
+            Some(function) => write!(f, "function {function}, offset {:#x}", self.offset),
+            None => write!(f, "offset {:#x}", self.offset),
+        }
+    }
+}
+
+/// What a module has too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Function types.
+    Types,
+    /// Parameters of a function type.
+    Parameters,
+    /// Results of a function type.
+    Results,
+    /// Imports.
+    Imports,
+    /// Functions that the module defines.
+    Functions,
+    /// Tables.
+    Tables,
+    /// Elements of all tables.
+    TableElements,
+    /// Pages that memory begins with.
+    MemoryPages,
+    /// Globals.
+    Globals,
+    /// Exports.
+    Exports,
+    /// Element segments.
+    ElementSegments,
+    /// Data segments.
+    DataSegments,
+    /// Bytes of all data segments.
+    DataBytes,
+    /// Locals of a function.
+    Locals,
+    /// Bytes of a function's body.
+    BodyBytes,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Types => "function types",
+            Self::Parameters => "parameters of a function type",
+            Self::Results => "results of a function type",
+            Self::Imports => "imports",
+            Self::Functions => "functions",
+            Self::Tables => "tables",
+            Self::TableElements => "table elements",
+            Self::MemoryPages => "memory pages at the beginning",
+            Self::Globals => "globals",
+            Self::Exports => "exports",
+            Self::ElementSegments => "element segments",
+            Self::DataSegments => "data segments",
+            Self::DataBytes => "bytes of data segments",
+            Self::Locals => "locals of a function",
+            Self::BodyBytes => "bytes of a function's body",
+        })
+    }
+}
+
+/// A part of WebAssembly that profile `samebit-1` leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// The component model.
+    Components,
+    /// Shared memory and atomics.
+    Threads,
+    /// Relaxed SIMD.
+    RelaxedSimd,
+    /// 64-bit memories and tables.
+    Memory64,
+    /// More than one memory.
+    MultiMemory,
+    /// Tail calls.
+    TailCalls,
+    /// Exceptions, the older and the newer kind.
+    Exceptions,
+    /// Garbage-collected types.
+    Gc,
+    /// References as values.
+    References,
+    /// Memory pages of other sizes.
+    CustomPageSizes,
+    /// 128-bit arithmetic.
+    WideArithmetic,
+    /// Stack switching.
+    StackSwitching,
+    /// Anything newer.
+    Other,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Components => "the component model",
+            Self::Threads => "threads",
+            Self::RelaxedSimd => "relaxed SIMD",
+            Self::Memory64 => "64-bit memory",
+            Self::MultiMemory => "more than one memory",
+            Self::TailCalls => "tail calls",
+            Self::Exceptions => "exceptions",
+            Self::Gc => "garbage-collected types",
+            Self::References => "reference types",
+            Self::CustomPageSizes => "custom page sizes",
+            Self::WideArithmetic => "wide arithmetic",
+            Self::StackSwitching => "stack switching",
+            Self::Other => "an unknown proposal",
+        })
+    }
+}
+
+/// Why a module is not admitted. Nothing was compiled and nothing ran.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Longer than any module may be; nothing of it was read.
+    #[error("the module is {len} bytes long, at most {max}", max = param::MODULE_BYTES_MAX)]
+    TooLarge {
+        /// How long it is.
+        len: u64,
+    },
+    /// More of something than the profile allows.
+    #[error("{at}: {count} {what}, at most {max}")]
+    TooMany {
+        /// Where.
+        at: At,
+        /// Of what.
+        what: Counted,
+        /// How many there are.
+        count: u64,
+        /// How many are allowed.
+        max: u64,
+    },
+    /// Not a valid module of the profile, in the validator's words.
+    #[error("{at}: not a valid module: {reason}")]
+    Invalid {
+        /// Where.
+        at: At,
+        /// The validator's words.
+        reason: String,
+    },
+    /// A feature outside the profile.
+    #[error("{at}: {feature} is not in profile samebit-1 ({what})")]
+    Feature {
+        /// Where.
+        at: At,
+        /// Which.
+        feature: Feature,
+        /// The instruction or item that needs it.
+        what: String,
+    },
+    /// An import that is no preview1 function.
+    #[error(
+        "{at}: import {module:?} {name:?} does not exist: a task may import functions of {wasi} and nothing else",
+        wasi = abi::WASI_MODULE
+    )]
+    Import {
+        /// Where.
+        at: At,
+        /// Module that it is imported from.
+        module: String,
+        /// Its name.
+        name: String,
+    },
+    /// A preview1 name that is imported with another type.
+    #[error("{at}: import {name:?} is {found}, preview1 has it as {wanted}")]
+    ImportType {
+        /// Where.
+        at: At,
+        /// Its name.
+        name: String,
+        /// The type that preview1 gives it.
+        wanted: String,
+        /// The type that the module gives it.
+        found: String,
+    },
+    /// No memory, or none of the name that WASI functions use.
+    #[error("the module has no memory of its own exported as `{name}`", name = abi::EXPORT_MEMORY)]
+    Memory,
+    /// An export whose name is the rewriter's to give.
+    #[error("{at}: export {name:?} begins with the reserved prefix {prefix:?}", prefix = abi::RESERVED_PREFIX)]
+    Reserved {
+        /// Where.
+        at: At,
+        /// Its name.
+        name: String,
+    },
+    /// An instruction that changes a table. Tables are not part of a state root.
+    #[error("{at}: `{instruction}` changes a table, which profile samebit-1 does not allow")]
+    TableChange {
+        /// Where.
+        at: At,
+        /// Which.
+        instruction: &'static str,
+    },
+    /// An instruction that uses or drops a segment. Dropped segments would be state.
+    #[error("{at}: `{instruction}` uses segments at run time, which profile samebit-1 does not allow")]
+    SegmentUse {
+        /// Where.
+        at: At,
+        /// Which.
+        instruction: &'static str,
+    },
+    /// A segment that is not written at instantiation.
+    #[error("{at}: {kind} segment {index} is not active, which profile samebit-1 does not allow")]
+    Passive {
+        /// Where.
+        at: At,
+        /// `data` or `element`.
+        kind: &'static str,
+        /// Which.
+        index: u32,
+    },
+    /// Neither form of task.
+    #[error(
+        "the module exports neither `{command}` nor `{step}`: it is no task",
+        command = abi::EXPORT_COMMAND,
+        step = abi::EXPORT_STEP
+    )]
+    NoEntry,
+    /// Both forms of task.
+    #[error(
+        "the module exports both `{command}` and `{name}`: a task has one form",
+        command = abi::EXPORT_COMMAND
+    )]
+    TwoForms {
+        /// The stepped export.
+        name: &'static str,
+    },
+    /// A stepped task without one of its exports. Without `_initialize` the linker has wrapped every export in
+    /// constructor and destructor calls, so that no step would leave a state to go on from.
+    #[error("a stepped task exports `{name}`, this module does not{hint}", hint = hint(name))]
+    ExportMissing {
+        /// Which.
+        name: &'static str,
+    },
+    /// An entry that is no function of the module, or one of another type.
+    #[error("export `{name}` is {found}, a task has it as {wanted}")]
+    ExportType {
+        /// Which.
+        name: &'static str,
+        /// What the form wants.
+        wanted: &'static str,
+        /// What the module has.
+        found: String,
+    },
+}
+
+fn hint(name: &str) -> &'static str {
+    if name == abi::EXPORT_INITIALIZE {
+        ": its steps are wrapped in constructor calls; build it with the SDK or export a reactor's `_initialize`"
+    } else {
+        ""
+    }
+}
