@@ -42,7 +42,7 @@ Leaves target/demo/report.json, mandelbrot.png, census.md and census.csv.
 ///
 /// # Errors
 /// Prose for people: what did not hold. Every process that was started has ended by then.
-pub fn run(args: &[String]) -> Result<(), String> {
+pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let Some(count) = options(args)? else {
         println!("{HELP}");
         return Ok(());

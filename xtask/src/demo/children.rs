@@ -34,7 +34,7 @@ fn lock<T>(what: &'static Mutex<T>) -> MutexGuard<'static, T> {
 }
 
 /// Installs the handler.
-pub fn take_down_on_interrupt() -> Result<(), String> {
+pub(crate) fn take_down_on_interrupt() -> Result<(), String> {
     ctrlc::set_handler(|| {
         INTERRUPTED.store(true, Ordering::SeqCst);
         if let Some(pid) = *lock(&COMMAND) {
@@ -48,14 +48,14 @@ pub fn take_down_on_interrupt() -> Result<(), String> {
 }
 
 /// The network, as a child that ends when its stdin does.
-pub struct Devnet {
+pub(crate) struct Devnet {
     /// What `devnet up` said of itself.
-    pub about: Value,
+    pub(crate) about: Value,
 }
 
 impl Devnet {
     /// Starts it and waits until it is up.
-    pub fn start(mut command: Command) -> Result<Self, String> {
+    pub(crate) fn start(mut command: Command) -> Result<Self, String> {
         let spoken = describe(&command);
         let mut slot = lock(&DEVNET);
         let mut child = command
@@ -87,13 +87,13 @@ impl Devnet {
     }
 
     /// Process ids of validator and hosts.
-    pub fn pids(&self) -> Vec<u64> {
+    pub(crate) fn pids(&self) -> Vec<u64> {
         let hosts = self.about["hosts"].as_array().into_iter().flatten();
         hosts.map(|host| &host["pid"]).chain([&self.about["validator"]["pid"]]).filter_map(Value::as_u64).collect()
     }
 
     /// Ends it.
-    pub fn stop(&mut self) -> Result<(), String> {
+    pub(crate) fn stop(&mut self) -> Result<(), String> {
         end_devnet()
     }
 }
@@ -127,14 +127,14 @@ fn end_devnet() -> Result<(), String> {
 }
 
 /// Runs a command with its output on the terminal.
-pub fn show(command: &mut Command) -> Result<(), String> {
+pub(crate) fn show(command: &mut Command) -> Result<(), String> {
     let spoken = describe(command);
     let output = wait(command.stdin(Stdio::null()), &spoken)?;
     judge(&output, &spoken)
 }
 
 /// Runs a command for its stdout; stderr goes to the terminal.
-pub fn stdout_of(command: &mut Command) -> Result<String, String> {
+pub(crate) fn stdout_of(command: &mut Command) -> Result<String, String> {
     let spoken = describe(command);
     let output = wait(command.stdin(Stdio::null()).stdout(Stdio::piped()), &spoken)?;
     judge(&output, &spoken)?;
@@ -142,7 +142,7 @@ pub fn stdout_of(command: &mut Command) -> Result<String, String> {
 }
 
 /// Runs a command and hides what it says.
-pub fn capture(command: &mut Command) -> Result<Output, String> {
+pub(crate) fn capture(command: &mut Command) -> Result<Output, String> {
     let spoken = describe(command);
     wait(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()), &spoken)
 }
@@ -181,7 +181,7 @@ fn signal(name: &str, pid: u32) {
 }
 
 /// Whether a process is there and not merely unburied.
-pub fn is_running(pid: u64) -> bool {
+pub(crate) fn is_running(pid: u64) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')),
         Err(_) if std::path::Path::new("/proc/self").exists() => false,

@@ -14,13 +14,13 @@ const BYTES_MOST: u64 = 1 << 20;
 const FILES_MOST: usize = 400;
 
 /// A crate of the registry with its unpacked sources.
-pub struct Package {
+pub(crate) struct Package {
     name: String,
     folder: PathBuf,
 }
 
 /// What cargo knows of this workspace on this platform.
-pub fn metadata(root: &Path) -> Result<Value, String> {
+pub(crate) fn metadata(root: &Path) -> Result<Value, String> {
     let version = stdout_of(Command::new("rustc").current_dir(root).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not name its host")?;
     let text = stdout_of(Command::new("cargo").current_dir(root).args([
@@ -35,7 +35,7 @@ pub fn metadata(root: &Path) -> Result<Value, String> {
 }
 
 /// The registry's crates in it, by name.
-pub fn packages(metadata: &Value) -> Vec<Package> {
+pub(crate) fn packages(metadata: &Value) -> Vec<Package> {
     let mut all: Vec<_> = metadata["packages"]
         .as_array()
         .into_iter()
@@ -52,7 +52,7 @@ pub fn packages(metadata: &Value) -> Vec<Package> {
 }
 
 /// Copies `count` crates of moderate size, spread evenly over the alphabet, and returns their names in order.
-pub fn copy(packages: &[Package], into: &Path, count: usize) -> Result<Vec<String>, String> {
+pub(crate) fn copy(packages: &[Package], into: &Path, count: usize) -> Result<Vec<String>, String> {
     let moderate: Vec<_> = packages.iter().filter(|package| is_moderate(&package.folder)).collect();
     let count = count.min(moderate.len());
     let mut taken = Vec::with_capacity(count);
@@ -102,7 +102,7 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The first file below `folder` whose name ends so, folders in order of name.
-pub fn find_ending(folder: &Path, ending: &str) -> Option<PathBuf> {
+pub(crate) fn find_ending(folder: &Path, ending: &str) -> Option<PathBuf> {
     let mut entries: Vec<_> = fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path()).collect();
     entries.sort();
     entries.into_iter().find_map(|path| {

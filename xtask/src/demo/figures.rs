@@ -4,37 +4,37 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A job as `job show` prints it.
-pub struct Job {
+pub(crate) struct Job {
     /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     /// Its task, for people.
-    pub name: String,
+    pub(crate) name: String,
     /// Its units, in order.
-    pub units: Vec<Unit>,
+    pub(crate) units: Vec<Unit>,
     whole: Value,
 }
 
 /// A unit of it.
-pub struct Unit {
+pub(crate) struct Unit {
     /// Its number.
-    pub unit: u64,
+    pub(crate) unit: u64,
     /// Where it stands.
-    pub phase: String,
+    pub(crate) phase: String,
     /// Whether hosts showed receipts that differ, or one did not open its promise.
-    pub disputed: bool,
+    pub(crate) disputed: bool,
     /// Hosts that were drawn to decide between receipts.
-    pub reruns: u64,
+    pub(crate) reruns: u64,
     /// Its runs.
-    pub runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
     whole: Value,
 }
 
 /// A run of it.
-pub struct Run {
+pub(crate) struct Run {
     /// The host's account.
-    pub host: String,
+    pub(crate) host: String,
     /// Where it stands.
-    pub phase: String,
+    pub(crate) phase: String,
 }
 
 fn text(value: &Value, field: &str) -> Result<String, String> {
@@ -51,18 +51,18 @@ fn list<'a>(value: &'a Value, field: &str) -> Result<&'a [Value], String> {
 
 impl Job {
     /// Reads `samebit/job/1`.
-    pub fn read(name: &str, value: &Value) -> Result<Self, String> {
+    pub(crate) fn read(name: &str, value: &Value) -> Result<Self, String> {
         let units = list(value, "units")?.iter().map(Unit::read).collect::<Result<_, _>>()?;
         Ok(Self { id: text(value, "job")?, name: name.to_owned(), units, whole: value.clone() })
     }
 
     /// Units whose hosts did not agree at first.
-    pub fn disputed(&self) -> impl Iterator<Item = &Unit> {
+    pub(crate) fn disputed(&self) -> impl Iterator<Item = &Unit> {
         self.units.iter().filter(|unit| unit.disputed)
     }
 
     /// Accounts that were slashed in it, each once.
-    pub fn slashed(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn slashed(&self) -> impl Iterator<Item = &String> {
         let runs = self.units.iter().flat_map(|unit| &unit.runs);
         let hosts: BTreeSet<_> =
             runs.filter(|run| run.phase == "slashed" || run.phase == "unrevealed").map(|run| &run.host).collect();
@@ -70,7 +70,7 @@ impl Job {
     }
 
     /// The job without its units, for the report.
-    pub fn report(&self) -> Value {
+    pub(crate) fn report(&self) -> Value {
         let mut value = self.whole.clone();
         if let Some(fields) = value.as_object_mut() {
             fields.remove("units");
@@ -82,7 +82,7 @@ impl Job {
     }
 
     /// One object per unit, for the report.
-    pub fn unit_reports(&self, names: &BTreeMap<String, String>) -> Vec<Value> {
+    pub(crate) fn unit_reports(&self, names: &BTreeMap<String, String>) -> Vec<Value> {
         let report = |unit: &Unit| {
             let mut value = unit.whole.clone();
             if let Some(fields) = value.as_object_mut() {
@@ -118,11 +118,11 @@ impl Unit {
 }
 
 /// An account as `ledger show` prints it. Micro-credits.
-pub struct Account {
+pub(crate) struct Account {
     /// Its key.
-    pub key: String,
+    pub(crate) key: String,
     /// Free money.
-    pub balance: u64,
+    pub(crate) balance: u64,
     bond_free: u64,
     bond_locked: u64,
     unbonding: u64,
@@ -130,12 +130,12 @@ pub struct Account {
 
 impl Account {
     /// Its bond, free, locked and on its way out.
-    pub fn bond(&self) -> u64 {
+    pub(crate) fn bond(&self) -> u64 {
         self.bond_free + self.bond_locked + self.unbonding
     }
 
     /// All that it owns.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.balance + self.bond()
     }
 
@@ -148,7 +148,7 @@ impl Account {
 }
 
 /// Reads the accounts of `samebit/ledger/1`.
-pub fn accounts(ledger: &Value) -> Result<Vec<Account>, String> {
+pub(crate) fn accounts(ledger: &Value) -> Result<Vec<Account>, String> {
     let read = |account: &Value| {
         Ok(Account {
             key: text(account, "key")?,
@@ -162,7 +162,7 @@ pub fn accounts(ledger: &Value) -> Result<Vec<Account>, String> {
 }
 
 /// Every account's balance before and after, bonds included.
-pub fn account_reports(
+pub(crate) fn account_reports(
     before: &[Account],
     after: &[Account],
     names: &BTreeMap<String, String>,
@@ -183,7 +183,7 @@ pub fn account_reports(
 }
 
 /// Names of the devnet's accounts by key.
-pub fn names(devnet: &Value) -> BTreeMap<String, String> {
+pub(crate) fn names(devnet: &Value) -> BTreeMap<String, String> {
     let hosts = devnet["hosts"].as_array().into_iter().flatten();
     let mut names: BTreeMap<_, _> =
         hosts.filter_map(|host| Some((text(host, "account").ok()?, text(host, "name").ok()?))).collect();
@@ -194,18 +194,18 @@ pub fn names(devnet: &Value) -> BTreeMap<String, String> {
 }
 
 /// Accounts of the hosts that cheat, and how.
-pub fn cheaters(devnet: &Value) -> BTreeMap<String, String> {
+pub(crate) fn cheaters(devnet: &Value) -> BTreeMap<String, String> {
     let hosts = devnet["hosts"].as_array().into_iter().flatten();
     hosts.filter_map(|host| Some((text(host, "account").ok()?, text(host, "cheat").ok()?))).collect()
 }
 
 /// What people call an account.
-pub fn name(names: &BTreeMap<String, String>, key: &str) -> String {
+pub(crate) fn name(names: &BTreeMap<String, String>, key: &str) -> String {
     names.get(key).cloned().unwrap_or_else(|| short(key))
 }
 
 /// The first digits of an id.
-pub fn short(id: &str) -> String {
+pub(crate) fn short(id: &str) -> String {
     match id.split_once('-') {
         Some((kind, digits)) => format!("{kind}-{}", digits.chars().take(8).collect::<String>()),
         None => id.to_owned(),
@@ -213,18 +213,18 @@ pub fn short(id: &str) -> String {
 }
 
 /// Micro-credits as credits.
-pub fn credits(amount: u64) -> String {
+pub(crate) fn credits(amount: u64) -> String {
     format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000)
 }
 
 /// The difference, signed.
-pub fn change(before: u64, after: u64) -> String {
+pub(crate) fn change(before: u64, after: u64) -> String {
     let sign = if after < before { "-" } else { "+" };
     format!("{sign}{}", credits(after.abs_diff(before)))
 }
 
 /// Columns under their heads, the first row. Columns of figures are set to the right.
-pub fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
     let width = |at| rows.iter().map(|row| cell(row, at).chars().count()).max().unwrap_or(0);
