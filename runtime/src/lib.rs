@@ -1,1 +1,194 @@
-//! Crate.
+//! Runs an [`Execution`] and gives its [`Receipt`]: the same one, bit for bit, on every host.
+//!
+//! [`Runtime::load`] admits, rewrites and compiles a module. [`Runtime::run`] runs it in its virtual world and
+//! commits to its state after each step. An [`Outcome`](samebit_spec::execution::Outcome) is the task's doing;
+//! whatever this machine could not do is a [`HostFault`] and never an outcome. The crate opens no file, reads
+//! no clock and knows no money. Rules and their reasons: `spec/03-execution.md`.
+//!
+//! - `engine.rs`: the one configuration of the engine, and what it does about each source of nondeterminism.
+//! - `guest.rs`: what a running module can reach: memory within its limit, preview1, its meter.
+//! - `run.rs`: order of a run, roots, outcome.
+//! - `serve.rs`: the guest's thread, and content and watch on the caller's.
+//!
+//! Invariants:
+//! - R1: a receipt depends on its execution and on nothing else.
+//! - R2: a step that does not end leaves the state before it; memory after a trap is never looked at.
+//! - R3: fuel used never exceeds the execution's limit, and no step's its budget.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod fault;
+mod guest;
+mod run;
+mod serve;
+
+pub use fault::{HostFault, LoadError};
+pub use samebit_rewrite::Refusal;
+pub use samebit_wasi::Content;
+
+use engine::Engine;
+use samebit_rewrite::Executable;
+use samebit_spec::{
+    content::{BlobRef, Tree},
+    execution::Execution,
+    id::{ExecutableId, StateRoot},
+    receipt::Receipt,
+    task::TaskForm,
+    unit::Fuel,
+};
+use std::sync::Arc;
+
+/// What admission says of a module, without compiling it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// How it is entered.
+    pub form: TaskForm,
+    /// Names of the preview1 functions that it imports, sorted.
+    pub imports: Vec<String>,
+    /// Pages of 64 KiB that its memory begins with.
+    pub memory_min_pages: u32,
+    /// Pages beyond which it never grows, where it says so itself.
+    pub memory_max_pages: Option<u32>,
+    /// The published module.
+    pub module: BlobRef,
+    /// The module as it runs.
+    pub executable: ExecutableId,
+}
+
+/// Reads a module as a host would before taking it.
+///
+/// # Errors
+/// [`Refusal`] when the profile does not admit it.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
+    let executable = samebit_rewrite::prepare(bytes)?;
+    Ok(Inspection {
+        form: executable.form,
+        imports: executable.imports,
+        memory_min_pages: executable.memory_min_pages,
+        memory_max_pages: executable.memory_max_pages,
+        module: executable.module,
+        executable: executable.id,
+    })
+}
+
+/// The engine. One per process is enough; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    engine: Arc<Engine>,
+}
+
+/// A compiled module. Cheap to clone, so that a host keeps it for the next unit.
+#[derive(Clone)]
+pub struct Program {
+    module: wasmtime::Module,
+    executable: Arc<Executable>,
+}
+
+impl core::fmt::Debug for Program {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Program").field("executable", &self.executable.id).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// How it is entered.
+    #[must_use]
+    pub fn form(&self) -> TaskForm {
+        self.executable.form
+    }
+
+    /// The published module that it was compiled from.
+    #[must_use]
+    pub fn module(&self) -> BlobRef {
+        self.executable.module
+    }
+
+    /// The rewritten module's id.
+    #[must_use]
+    pub fn executable(&self) -> ExecutableId {
+        self.executable.id
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: u32,
+    /// Fuel used, as far as it is known.
+    pub fuel: Fuel,
+    /// The state root just reached; `None` when the run only shows that it is alive.
+    pub root: Option<StateRoot>,
+}
+
+/// What the caller wants of a run under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Go,
+    /// End it: [`HostFault::Cancelled`].
+    Stop,
+}
+
+/// A run that has an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What the network compares.
+    pub receipt: Receipt,
+    /// stdout up to the last committed state.
+    pub stdout: Vec<u8>,
+    /// The first bytes of stderr, for people, those of a trapping step included. Not part of any hash.
+    pub stderr: Vec<u8>,
+    /// The files of `/out` in the last committed state, by path relative to it, sorted.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The same as a tree.
+    pub tree: Tree,
+    /// The state roots that the receipt commits to.
+    pub history: Vec<StateRoot>,
+}
+
+impl Runtime {
+    /// Sets the engine up.
+    ///
+    /// # Errors
+    /// [`HostFault::Engine`] on a machine that the engine does not support.
+    pub fn new() -> Result<Self, HostFault> {
+        Ok(Self { engine: Arc::new(Engine::new()?) })
+    }
+
+    /// The engine's build, such as `wasmtime-48.0.8 x86_64`. Not part of a receipt.
+    #[must_use]
+    pub fn engine_build(&self) -> &str {
+        self.engine.build()
+    }
+
+    /// Admits, rewrites and compiles a module.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] when the profile does not admit it, [`LoadError::Fault`] when this host cannot
+    /// compile it.
+    pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
+        let executable = Arc::new(samebit_rewrite::prepare(bytes)?);
+        let module = self.engine.compile(&executable)?;
+        Ok(Program { module, executable })
+    }
+
+    /// Runs `execution` to its outcome.
+    ///
+    /// The guest runs on a thread of its own; `content` and `watch` are called on the caller's. `watch` is
+    /// called after each state root, and a few times a second between them with `root: None`. A run that is
+    /// stopped inside a step ends there for the caller; its thread ends at its next call of the host, or at
+    /// the end of its step.
+    ///
+    /// # Errors
+    /// [`HostFault`] when there is no outcome. Nothing of the run is kept.
+    pub fn run(
+        &self,
+        program: &Program,
+        execution: &Execution,
+        content: &dyn Content,
+        watch: &mut dyn FnMut(Progress) -> Flow,
+    ) -> Result<Finished, HostFault> {
+        serve::serve(&self.engine, program, execution, content, watch)
+    }
+}

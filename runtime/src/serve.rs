@@ -1,0 +1,163 @@
+//! The guest's thread, and what it asks of the caller's: content, and leave to go on.
+//!
+//! The guest needs a native stack of a known size, so it gets a thread of its own. The caller's [`Content`] and
+//! watch stay where they are and need not be `Send`.
+
+use crate::{
+    Content, Finished, Flow, HostFault, Program, Progress,
+    engine::{Engine, STACK_BYTES, STACK_HOST_BYTES},
+    run,
+};
+use samebit_spec::{
+    content::{BlobRef, Tree, TreeRef},
+    execution::Execution,
+    unit::Fuel,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+/// How often the watch is called while nothing happens. Has no part in any outcome.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// What both threads see of a run under way.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    cancelled: AtomicBool,
+    fuel: AtomicU64,
+    step: AtomicU32,
+}
+
+impl Live {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_fuel(&self, fuel: u64) {
+        self.fuel.store(fuel, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_step(&self, step: u32) {
+        self.step.store(step, Ordering::Relaxed);
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { step: self.step.load(Ordering::Relaxed), fuel: Fuel(self.fuel.load(Ordering::Relaxed)), root: None }
+    }
+}
+
+/// What the guest's thread asks.
+enum Ask {
+    Blob(BlobRef, Sender<Result<Arc<[u8]>, String>>),
+    Tree(TreeRef, Sender<Result<Tree, String>>),
+    Go(Progress, Sender<Flow>),
+    Done(Box<Result<Finished, HostFault>>),
+}
+
+/// The caller, seen from the guest's thread.
+pub(crate) struct Remote {
+    asks: Sender<Ask>,
+}
+
+impl Remote {
+    fn ask<T>(&self, ask: impl FnOnce(Sender<T>) -> Ask) -> Option<T> {
+        let (answer, wait) = mpsc::channel();
+        self.asks.send(ask(answer)).ok()?;
+        wait.recv().ok()
+    }
+
+    /// Shows progress and asks whether to go on. A caller that is gone means no.
+    pub(crate) fn go(&self, progress: Progress) -> Flow {
+        self.ask(|answer| Ask::Go(progress, answer)).unwrap_or(Flow::Stop)
+    }
+}
+
+fn gone() -> String {
+    "the run's caller is gone".to_string()
+}
+
+impl Content for Remote {
+    fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
+        let bytes = self
+            .ask(|answer| Ask::Blob(*blob, answer))
+            .unwrap_or_else(|| Err(gone()))
+            .map_err(|reason| format!("{} of {} bytes: {reason}", blob.id, blob.len))?;
+        if bytes.len() as u64 == blob.len.0 {
+            Ok(bytes)
+        } else {
+            Err(format!("{} of {} bytes: {} bytes were given", blob.id, blob.len, bytes.len()))
+        }
+    }
+
+    fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
+        let given = self.ask(|answer| Ask::Tree(*tree, answer)).unwrap_or_else(|| Err(gone()))?;
+        if given.tree_ref() == *tree { Ok(given) } else { Err(format!("{} was given", given.tree_ref().id)) }
+    }
+}
+
+/// Runs on a new thread and answers it from this one until it is done.
+pub(crate) fn serve(
+    engine: &Arc<Engine>,
+    program: &Program,
+    execution: &Execution,
+    content: &dyn Content,
+    watch: &mut dyn FnMut(Progress) -> Flow,
+) -> Result<Finished, HostFault> {
+    let live = Arc::new(Live::default());
+    let (asks, answers) = mpsc::channel();
+    let guest = {
+        let (engine, program, execution, live) =
+            (Arc::clone(engine), program.clone(), execution.clone(), Arc::clone(&live));
+        move || {
+            let remote = || Remote { asks: asks.clone() };
+            let done = run::run(&engine, &program, &execution, &remote, &live);
+            // Nobody is left to tell when the caller has cancelled.
+            let _ = asks.send(Ask::Done(Box::new(done)));
+        }
+    };
+    thread::Builder::new()
+        .name("samebit-guest".to_string())
+        .stack_size(STACK_BYTES + STACK_HOST_BYTES)
+        .spawn(guest)
+        .map_err(|error| HostFault::Thread { reason: error.to_string() })?;
+    let done = answer(&answers, &live, content, watch);
+    live.cancelled.store(true, Ordering::Relaxed);
+    done
+}
+
+fn answer(
+    asks: &Receiver<Ask>,
+    live: &Live,
+    content: &dyn Content,
+    watch: &mut dyn FnMut(Progress) -> Flow,
+) -> Result<Finished, HostFault> {
+    // A guest that stopped waiting for its answer has ended, and says so next.
+    loop {
+        match asks.recv_timeout(TICK) {
+            Ok(Ask::Blob(blob, answer)) => {
+                let _ = answer.send(content.read(&blob));
+            }
+            Ok(Ask::Tree(tree, answer)) => {
+                let _ = answer.send(content.tree(&tree));
+            }
+            Ok(Ask::Go(progress, answer)) => {
+                let flow = watch(progress);
+                let _ = answer.send(flow);
+            }
+            Ok(Ask::Done(done)) => return *done,
+            Err(RecvTimeoutError::Timeout) => match watch(live.progress()) {
+                Flow::Go => {}
+                Flow::Stop => return Err(HostFault::Cancelled),
+            },
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(HostFault::Thread { reason: "it ended without an answer".to_string() });
+            }
+        }
+    }
+}
