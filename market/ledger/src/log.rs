@@ -1,0 +1,452 @@
+//! The block log: the one thing on disk that everything is rebuilt from (`spec/05-settlement.md`, section 6).
+//!
+//! A folder with `genesis.borsh`, an exclusive `lock` and segments `blocks-NNNNNNNN.log`. A record is the length
+//! of the block's bytes (`u32`, little-endian), their hash, the bytes. [`BlockLog::append`] ends with one
+//! `fdatasync`; a block that it returned for is there after a power cut.
+//!
+//! A crash while appending leaves a last record that is cut short or does not fit its hash. [`BlockLog::open`]
+//! cuts it: it was never acknowledged. A record that is bad anywhere else, a good one following it or a later
+//! segment, was acknowledged: opening is refused, naming the place, and nothing is changed.
+
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions},
+};
+use samebit_spec::{
+    block::{Block, Genesis},
+    id::GenesisId,
+    param::BLOCK_BYTES_MAX,
+    unit::Height,
+    wire,
+};
+use std::{
+    fs::{File, TryLockError},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+/// A segment is not appended to once it is this long.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// Length and hash.
+const HEAD_BYTES: usize = 36;
+const GENESIS: &str = "genesis.borsh";
+
+/// Why a log cannot be opened, read or written. The folder holds what it held, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The operating system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// While doing what.
+        what: String,
+        /// Its reason.
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("the ledger folder is in use by another process")]
+    Locked,
+    /// The folder is of another chain.
+    #[error("the folder holds {own}, asked for {given}")]
+    WrongGenesis {
+        /// What it holds.
+        own: GenesisId,
+        /// What was asked for.
+        given: GenesisId,
+    },
+    /// No genesis where one is needed, or bytes that are none.
+    #[error("{GENESIS}: {reason}")]
+    BadGenesis {
+        /// Why.
+        reason: String,
+    },
+    /// A record that was once acknowledged is damaged.
+    #[error("segment {segment} is damaged at byte {offset}: {reason}")]
+    Corrupt {
+        /// The segment.
+        segment: u32,
+        /// Where its bad record begins.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Segments are not numbered from 0 without a gap.
+    #[error("segment {segment} is missing")]
+    Missing {
+        /// The segment.
+        segment: u32,
+    },
+    /// The block is larger than a block may be.
+    #[error("block {height} has {bytes} bytes, at most {max}", max = BLOCK_BYTES_MAX)]
+    TooLarge {
+        /// The block.
+        height: Height,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// The block is not the next one.
+    #[error("block {given} does not follow {len} blocks")]
+    NotNext {
+        /// How many the log holds.
+        len: Height,
+        /// The block.
+        given: Height,
+    },
+    /// An append failed before, so what the disk holds is not known: open the folder anew.
+    #[error("an earlier write failed; the log takes no more blocks until it is opened anew")]
+    Poisoned,
+}
+
+impl LogError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// A last record that was cut off, or would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// Its segment.
+    pub segment: u32,
+    /// Where it began.
+    pub offset: u64,
+    /// How many bytes of it there were.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    segment: u32,
+    offset: u64,
+}
+
+/// What a scan of a folder found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    index: Vec<Place>,
+    segment: u32,
+    end: u64,
+    pub(crate) torn: Option<Torn>,
+}
+
+/// An open, locked block log.
+#[derive(Debug)]
+pub struct BlockLog {
+    dir: Dir,
+    genesis: Genesis,
+    index: Vec<Place>,
+    tail: File,
+    segment: u32,
+    end: u64,
+    segment_bytes: u64,
+    cut: Option<Torn>,
+    poisoned: bool,
+    /// Held while the log is open.
+    _lock: File,
+}
+
+impl BlockLog {
+    /// Opens the log of `genesis` in the folder `path`, which is made when there is none.
+    ///
+    /// # Errors
+    /// [`LogError`]; a folder of another chain or with a damaged record is left as it is.
+    pub fn open(path: &Path, genesis: &Genesis) -> Result<Self, LogError> {
+        Dir::create_ambient_dir_all(path, ambient_authority()).map_err(LogError::io("making the ledger folder"))?;
+        let dir = open_dir(path)?;
+        let lock = lock(&dir)?;
+        match read_genesis(&dir)? {
+            Some(own) if own != *genesis => Err(LogError::WrongGenesis { own: own.id(), given: genesis.id() }),
+            Some(_) => Self::finish(dir, lock, genesis.clone()),
+            None if dir.exists(segment_name(0)) => {
+                Err(LogError::BadGenesis { reason: String::from("missing beside blocks") })
+            }
+            None => {
+                write_genesis(&dir, genesis)?;
+                Self::finish(dir, lock, genesis.clone())
+            }
+        }
+    }
+
+    /// Opens the log that the folder `path` holds, whichever chain's it is.
+    ///
+    /// # Errors
+    /// [`LogError`], as for [`Self::open`].
+    pub fn existing(path: &Path) -> Result<Self, LogError> {
+        let dir = open_dir(path)?;
+        let lock = lock(&dir)?;
+        let genesis = read_genesis(&dir)?.ok_or_else(|| LogError::BadGenesis { reason: String::from("missing") })?;
+        Self::finish(dir, lock, genesis)
+    }
+
+    fn finish(dir: Dir, lock: File, genesis: Genesis) -> Result<Self, LogError> {
+        let scan = scan(&dir, genesis.id())?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        let name = segment_name(scan.segment);
+        let tail = dir.open_with(&name, &options).map_err(LogError::io(format!("opening {name}")))?.into_std();
+        if scan.torn.is_some() {
+            tail.set_len(scan.end).and_then(|()| tail.sync_all()).map_err(LogError::io(format!("cutting {name}")))?;
+        }
+        sync_dir(&dir)?;
+        Ok(Self {
+            dir,
+            genesis,
+            index: scan.index,
+            tail,
+            segment: scan.segment,
+            end: scan.end,
+            segment_bytes: SEGMENT_BYTES,
+            cut: scan.torn,
+            poisoned: false,
+            _lock: lock,
+        })
+    }
+
+    /// What the chain began with.
+    #[must_use]
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// How many blocks it holds: the height of the last.
+    #[must_use]
+    pub fn len(&self) -> Height {
+        Height(self.index.len() as u64)
+    }
+
+    /// Whether it holds no block.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// What opening has cut off.
+    #[must_use]
+    pub const fn cut(&self) -> Option<Torn> {
+        self.cut
+    }
+
+    /// Writes a block; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`LogError`]. After [`LogError::Io`] the block may or may not be there, and every further append is
+    /// refused until the folder is opened anew.
+    pub fn append(&mut self, block: &Block) -> Result<(), LogError> {
+        if self.poisoned {
+            return Err(LogError::Poisoned);
+        }
+        let height = block.header.height;
+        if height.0 != self.len().0 + 1 {
+            return Err(LogError::NotNext { len: self.len(), given: height });
+        }
+        let body = wire::encode(block);
+        let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= BLOCK_BYTES_MAX);
+        let Some(length) = length else { return Err(LogError::TooLarge { height, bytes: body.len() }) };
+        let mut record = Vec::with_capacity(HEAD_BYTES + body.len());
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(&record_hash(&body));
+        record.extend_from_slice(&body);
+        // From here on a failure leaves the disk in doubt: a sync that failed once may hide lost bytes.
+        self.poisoned = true;
+        if self.end >= self.segment_bytes {
+            self.begin_segment()?;
+        }
+        let name = segment_name(self.segment);
+        self.tail
+            .seek(SeekFrom::Start(self.end))
+            .and_then(|_| self.tail.write_all(&record))
+            .and_then(|()| self.tail.sync_data())
+            .map_err(LogError::io(format!("appending block {height} to {name}")))?;
+        self.poisoned = false;
+        self.index.push(Place { segment: self.segment, offset: self.end });
+        self.end += record.len() as u64;
+        Ok(())
+    }
+
+    fn begin_segment(&mut self) -> Result<(), LogError> {
+        let name = segment_name(self.segment + 1);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        self.tail = self.dir.open_with(&name, &options).map_err(LogError::io(format!("making {name}")))?.into_std();
+        sync_dir(&self.dir)?;
+        (self.segment, self.end) = (self.segment + 1, 0);
+        Ok(())
+    }
+
+    /// Reads the block at `height`; `None` beyond the last and for height 0.
+    ///
+    /// # Errors
+    /// [`LogError`] when the disk fails or no longer holds what it held.
+    pub fn block(&self, height: Height) -> Result<Option<Block>, LogError> {
+        let place = height.0.checked_sub(1).and_then(|at| self.index.get(usize::try_from(at).ok()?));
+        place.map(|place| read_block(&self.dir, place, height)).transpose()
+    }
+
+    /// Every block in order.
+    pub fn blocks(&self) -> impl Iterator<Item = Result<Block, LogError>> + '_ {
+        self.index.iter().zip(1..).map(|(place, height)| read_block(&self.dir, place, Height(height)))
+    }
+}
+
+/// Reads a folder without locking or changing it.
+pub(crate) struct Reader {
+    dir: Dir,
+    pub(crate) genesis: Genesis,
+    pub(crate) scan: Scan,
+}
+
+impl Reader {
+    pub(crate) fn open(path: &Path) -> Result<Self, LogError> {
+        let dir = open_dir(path)?;
+        let genesis = read_genesis(&dir)?.ok_or_else(|| LogError::BadGenesis { reason: String::from("missing") })?;
+        let scan = scan(&dir, genesis.id())?;
+        Ok(Self { dir, genesis, scan })
+    }
+
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Result<Block, LogError>> + '_ {
+        self.scan.index.iter().zip(1..).map(|(place, height)| read_block(&self.dir, place, Height(height)))
+    }
+}
+
+fn open_dir(path: &Path) -> Result<Dir, LogError> {
+    Dir::open_ambient_dir(path, ambient_authority())
+        .map_err(LogError::io(format!("opening the ledger folder {}", path.display())))
+}
+
+fn lock(dir: &Dir) -> Result<File, LogError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true);
+    let file = dir.open_with("lock", &options).map_err(LogError::io("opening the lock file"))?.into_std();
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LogError::Locked),
+        Err(TryLockError::Error(source)) => {
+            Err(LogError::Io { what: String::from("locking the ledger folder"), source })
+        }
+    }
+}
+
+fn read_genesis(dir: &Dir) -> Result<Option<Genesis>, LogError> {
+    match dir.read(GENESIS) {
+        Ok(bytes) => wire::decode(&bytes).map(Some).map_err(|error| LogError::BadGenesis { reason: error.to_string() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::Io { what: format!("reading {GENESIS}"), source }),
+    }
+}
+
+/// Written whole or not at all: under another name first, synced, renamed.
+fn write_genesis(dir: &Dir, genesis: &Genesis) -> Result<(), LogError> {
+    let fresh = "genesis.borsh.new";
+    let write = || {
+        let mut file = dir.create(fresh)?;
+        file.write_all(&wire::encode(genesis))?;
+        file.sync_all()?;
+        dir.rename(fresh, dir, GENESIS)
+    };
+    write().map_err(LogError::io(format!("writing {GENESIS}")))?;
+    sync_dir(dir)
+}
+
+/// Names are durable only once their folder is.
+fn sync_dir(dir: &Dir) -> Result<(), LogError> {
+    if cfg!(unix) {
+        let sync = || dir.try_clone()?.into_std_file().sync_all();
+        sync().map_err(LogError::io("syncing the ledger folder"))?;
+    }
+    Ok(())
+}
+
+fn segment_name(segment: u32) -> String {
+    format!("blocks-{segment:08}.log")
+}
+
+fn record_hash(body: &[u8]) -> [u8; 32] {
+    wire::derive("samebit/v1/log-record", body)
+}
+
+/// Checks every record of every segment.
+fn scan(dir: &Dir, genesis: GenesisId) -> Result<Scan, LogError> {
+    let mut segments: Vec<u32> = Vec::new();
+    for entry in dir.entries().map_err(LogError::io("listing the ledger folder"))? {
+        let name = entry.map_err(LogError::io("listing the ledger folder"))?.file_name();
+        let number: Option<u32> =
+            name.to_str().and_then(|name| name.strip_prefix("blocks-")?.strip_suffix(".log")?.parse().ok());
+        segments.extend(number);
+    }
+    segments.sort_unstable();
+    let mut found = Scan::default();
+    for (at, &segment) in segments.iter().enumerate() {
+        let expected = u32::try_from(at).unwrap_or(u32::MAX);
+        if segment != expected {
+            return Err(LogError::Missing { segment: expected });
+        }
+        let name = segment_name(segment);
+        let bytes = dir.read(&name).map_err(LogError::io(format!("reading {name}")))?;
+        let mut offset = 0;
+        while offset < bytes.len() {
+            match record(&bytes, offset) {
+                Ok(end) => {
+                    found.index.push(Place { segment, offset: offset as u64 });
+                    offset = end;
+                }
+                Err(reason) => {
+                    let last = at + 1 == segments.len();
+                    if !last || follows(&bytes, offset, genesis) {
+                        return Err(LogError::Corrupt { segment, offset: offset as u64, reason });
+                    }
+                    let rest = (bytes.len() - offset) as u64;
+                    found.torn = Some(Torn { segment, offset: offset as u64, bytes: rest });
+                    break;
+                }
+            }
+        }
+        (found.segment, found.end) = (segment, offset as u64);
+    }
+    Ok(found)
+}
+
+/// The end of the sound record at `offset`.
+fn record(bytes: &[u8], offset: usize) -> Result<usize, &'static str> {
+    let rest = &bytes[offset..];
+    let Some((length, rest)) = rest.split_first_chunk::<4>() else { return Err("its head is cut short") };
+    let Some((hash, rest)) = rest.split_first_chunk::<32>() else { return Err("its head is cut short") };
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    if length > BLOCK_BYTES_MAX {
+        return Err("its length is impossible");
+    }
+    let Some(body) = rest.get(..length) else { return Err("it is cut short") };
+    if record_hash(body) != *hash {
+        return Err("its hash does not fit");
+    }
+    Ok(offset + HEAD_BYTES + length)
+}
+
+/// Whether a sound record begins anywhere after the bad one at `offset`. A block begins with its chain's id, so
+/// only places in front of that id are looked at.
+fn follows(bytes: &[u8], offset: usize, genesis: GenesisId) -> bool {
+    let from = (offset + 1 + HEAD_BYTES).min(bytes.len());
+    let marks = bytes[from..].windows(32).enumerate().filter(|(_, window)| *window == genesis.0);
+    marks.into_iter().any(|(at, _)| record(bytes, from + at - HEAD_BYTES).is_ok())
+}
+
+fn read_block(dir: &Dir, place: &Place, height: Height) -> Result<Block, LogError> {
+    let corrupt = |reason| LogError::Corrupt { segment: place.segment, offset: place.offset, reason };
+    let name = segment_name(place.segment);
+    let read = || {
+        let mut file = dir.open(&name)?;
+        file.seek(SeekFrom::Start(place.offset))?;
+        let mut head = [0; HEAD_BYTES];
+        file.read_exact(&mut head)?;
+        let (length, hash) = head.split_at(4);
+        let length = u32::from_le_bytes(length.try_into().unwrap_or_default());
+        let mut body = Vec::new();
+        file.take(u64::from(length)).read_to_end(&mut body)?;
+        io::Result::Ok((hash.to_vec(), body))
+    };
+    let (hash, body) = read().map_err(LogError::io(format!("reading block {height} from {name}")))?;
+    if record_hash(&body)[..] != hash[..] {
+        return Err(corrupt("its hash does not fit"));
+    }
+    let block: Block = wire::decode(&body).map_err(|_| corrupt("it is no block"))?;
+    if block.header.height == height { Ok(block) } else { Err(corrupt("it is another block")) }
+}

@@ -1,0 +1,633 @@
+//! The state that a chain's blocks make: tables, time and money (`spec/05-settlement.md`, sections 4 and 5).
+//!
+//! What is hashed into the root: the moment, what was burned, and the tables of accounts, hosts, tasks, jobs and
+//! sequence numbers. Timers, placing queues and the like are derived from those and kept beside them, in the
+//! same block and with the same undo.
+
+use crate::{
+    genesis::{self, GenesisError},
+    table::{Hashes, Table},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use samebit_market::{
+    agent::{self, View},
+    lifecycle::{self, Context, Due, Effect, Event, Fate},
+    sortition::{self, Candidate},
+};
+use samebit_spec::{
+    block::Genesis,
+    execution::Execution,
+    id::{Beacon, BlockId, EntryId, GenesisId, JobId, LedgerRoot, TaskId},
+    job::{HostRecord, JobPhase, JobRecord, RunId, RunRecord},
+    param::Params,
+    refusal::Refusal,
+    sign::PublicKey,
+    task::TaskManifest,
+    unit::{Height, MicroCredits, Time},
+    wire,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Entries whose height is remembered, so that whoever sends one twice learns where it is. An older one is
+/// refused for its sequence number.
+const INCLUDED_KEPT: usize = 65_536;
+
+/// A published task.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TaskRecord {
+    /// What was published.
+    pub manifest: TaskManifest,
+    /// By whom.
+    pub publisher: PublicKey,
+    /// In which block.
+    pub published: Height,
+}
+
+/// The moment that a state is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) height: Height,
+    pub(crate) time: Time,
+    pub(crate) head: BlockId,
+    pub(crate) beacon: Beacon,
+    pub(crate) burned: MicroCredits,
+}
+
+/// The ledger after some block.
+#[derive(Clone, Debug)]
+pub struct LedgerState {
+    pub(crate) genesis: Genesis,
+    pub(crate) genesis_id: GenesisId,
+    supply: MicroCredits,
+    pub(crate) moment: Moment,
+    /// The moment before the block under way, if one is.
+    before: Option<Moment>,
+
+    pub(crate) accounts: Table<PublicKey, MicroCredits>,
+    pub(crate) hosts: Table<PublicKey, HostRecord>,
+    pub(crate) tasks: Table<TaskId, TaskRecord>,
+    pub(crate) jobs: Table<JobId, JobRecord>,
+    pub(crate) sequences: Table<PublicKey, u64>,
+    account_hashes: Hashes<PublicKey>,
+    host_hashes: Hashes<PublicKey>,
+    task_hashes: Hashes<TaskId>,
+    job_hashes: Hashes<JobId>,
+    sequence_hashes: Hashes<PublicKey>,
+
+    // Derived from the tables above.
+    pub(crate) operators: Table<PublicKey, PublicKey>,
+    /// Bond that drawn runs will ask for, per host, so that one bond is not promised twice in a draw.
+    reserved: Table<PublicKey, MicroCredits>,
+    timers: Table<(Time, JobId, Option<u32>), bool>,
+    timer_of: Table<(JobId, Option<u32>), Due>,
+    /// Timers that somebody must speak before.
+    awaited: Table<(JobId, Option<u32>), ()>,
+    unbonding: Table<(Time, PublicKey), ()>,
+    /// Jobs that are not closed, in the order of their posts.
+    live: Table<(Height, JobId), ()>,
+    /// Units that lack hosts, in the order in which draws serve them.
+    placing: Table<(Height, JobId, u32), ()>,
+    included: BTreeMap<EntryId, Height>,
+    included_order: VecDeque<EntryId>,
+    included_now: usize,
+}
+
+/// Applies one operation to every table.
+macro_rules! each_table {
+    ($state:ident, $deed:ident) => {
+        $state.accounts.$deed();
+        $state.hosts.$deed();
+        $state.tasks.$deed();
+        $state.jobs.$deed();
+        $state.sequences.$deed();
+        $state.operators.$deed();
+        $state.reserved.$deed();
+        $state.timers.$deed();
+        $state.timer_of.$deed();
+        $state.awaited.$deed();
+        $state.unbonding.$deed();
+        $state.live.$deed();
+        $state.placing.$deed();
+    };
+}
+
+impl LedgerState {
+    /// The state before the first block.
+    ///
+    /// # Errors
+    /// [`GenesisError`] when `genesis` breaks a rule.
+    pub fn new(genesis: &Genesis) -> Result<Self, GenesisError> {
+        let supply = genesis::check(genesis)?;
+        let mut accounts = Table::default();
+        for (key, amount) in &genesis.accounts {
+            accounts.insert(*key, *amount);
+        }
+        let mut state = Self {
+            genesis_id: genesis.id(),
+            genesis: genesis.clone(),
+            supply,
+            moment: Moment {
+                height: Height::ZERO,
+                time: genesis.time,
+                head: BlockId::default(),
+                beacon: Beacon::default(),
+                burned: MicroCredits::ZERO,
+            },
+            before: None,
+            accounts,
+            hosts: Table::default(),
+            tasks: Table::default(),
+            jobs: Table::default(),
+            sequences: Table::default(),
+            account_hashes: Hashes::default(),
+            host_hashes: Hashes::default(),
+            task_hashes: Hashes::default(),
+            job_hashes: Hashes::default(),
+            sequence_hashes: Hashes::default(),
+            operators: Table::default(),
+            reserved: Table::default(),
+            timers: Table::default(),
+            timer_of: Table::default(),
+            awaited: Table::default(),
+            unbonding: Table::default(),
+            live: Table::default(),
+            placing: Table::default(),
+            included: BTreeMap::new(),
+            included_order: VecDeque::new(),
+            included_now: 0,
+        };
+        state.keep();
+        Ok(state)
+    }
+
+    /// What the chain began with.
+    #[must_use]
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The chain's id.
+    #[must_use]
+    pub const fn genesis_id(&self) -> GenesisId {
+        self.genesis_id
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub const fn params(&self) -> &Params {
+        &self.genesis.params
+    }
+
+    /// The last block's height.
+    #[must_use]
+    pub const fn height(&self) -> Height {
+        self.moment.height
+    }
+
+    /// The last block's time.
+    #[must_use]
+    pub const fn time(&self) -> Time {
+        self.moment.time
+    }
+
+    /// The last block's id; zeros before the first.
+    #[must_use]
+    pub const fn head(&self) -> BlockId {
+        self.moment.head
+    }
+
+    /// The last block's beacon; zeros before the first.
+    #[must_use]
+    pub const fn beacon(&self) -> Beacon {
+        self.moment.beacon
+    }
+
+    /// What fees and slashes have destroyed.
+    #[must_use]
+    pub const fn burned(&self) -> MicroCredits {
+        self.moment.burned
+    }
+
+    /// What genesis gave out.
+    #[must_use]
+    pub const fn supply(&self) -> MicroCredits {
+        self.supply
+    }
+
+    /// An account's money; zero for none.
+    #[must_use]
+    pub fn balance(&self, key: &PublicKey) -> MicroCredits {
+        self.accounts.get(key).copied().unwrap_or_default()
+    }
+
+    /// Whether the key has an account.
+    #[must_use]
+    pub fn is_account(&self, key: &PublicKey) -> bool {
+        self.accounts.contains(key)
+    }
+
+    /// Every account's money.
+    #[must_use]
+    pub const fn accounts(&self) -> &BTreeMap<PublicKey, MicroCredits> {
+        self.accounts.rows()
+    }
+
+    /// Every host, by its account.
+    #[must_use]
+    pub const fn hosts(&self) -> &BTreeMap<PublicKey, HostRecord> {
+        self.hosts.rows()
+    }
+
+    /// The host that `operator` acts for.
+    #[must_use]
+    pub fn host_of_operator(&self, operator: &PublicKey) -> Option<PublicKey> {
+        self.operators.get(operator).copied()
+    }
+
+    /// Every published task.
+    #[must_use]
+    pub const fn tasks(&self) -> &BTreeMap<TaskId, TaskRecord> {
+        self.tasks.rows()
+    }
+
+    /// Every job that was ever posted.
+    #[must_use]
+    pub const fn jobs(&self) -> &BTreeMap<JobId, JobRecord> {
+        self.jobs.rows()
+    }
+
+    /// Jobs that are not closed, in the order of their posts.
+    pub fn open_jobs(&self) -> impl Iterator<Item = (&JobId, &JobRecord)> {
+        self.live.rows().keys().filter_map(|(_, job)| self.jobs.get(job).map(|record| (job, record)))
+    }
+
+    /// Jobs whose custody a keeper must sign or refuse.
+    pub fn awaiting_custody(&self) -> impl Iterator<Item = (&JobId, &JobRecord)> {
+        self.open_jobs().filter(|(_, record)| matches!(record.phase, JobPhase::Posted { .. }))
+    }
+
+    /// The sequence number of the signer's next entry.
+    #[must_use]
+    pub fn sequence(&self, signer: &PublicKey) -> u64 {
+        self.sequences.get(signer).copied().unwrap_or_default()
+    }
+
+    /// Where one of the last 65 536 entries is.
+    #[must_use]
+    pub fn included(&self, entry: &EntryId) -> Option<Height> {
+        self.included.get(entry).copied()
+    }
+
+    /// What is known of a run.
+    #[must_use]
+    pub fn run(&self, run: &RunId) -> Option<&RunRecord> {
+        let unit = self.jobs.get(&run.job)?.units.get(usize::try_from(run.unit).ok()?)?;
+        unit.runs.get(usize::try_from(run.attempt).ok()?)
+    }
+
+    /// What the hosts of a unit run.
+    #[must_use]
+    pub fn execution(&self, job: &JobId, unit: u32) -> Option<Execution> {
+        let record = self.jobs.get(job)?;
+        let task = self.tasks.get(&record.spec.task)?;
+        record.spec.execution(unit, &task.manifest.name, task.manifest.module.id)
+    }
+
+    /// What the agent of `host` must see, at `now` or the last block's time, whichever is later.
+    #[must_use]
+    pub fn host_view<'a>(&'a self, host: &'a PublicKey, now: Time) -> View<'a> {
+        let runs = self.open_jobs().filter_map(|(id, job)| {
+            let task = self.tasks.get(&job.spec.task)?;
+            Some(agent::runs_of(host, *id, job, &task.manifest))
+        });
+        View {
+            params: self.params(),
+            now: now.max(self.time()),
+            bond_free: self.hosts.get(host).map(|record| record.bond_free).unwrap_or_default(),
+            runs: runs.flatten().collect(),
+        }
+    }
+
+    /// When a block must be made though nobody writes: a deadline passes, bond becomes free, an exclusion ends
+    /// that kept a unit waiting, or the chain must show life because somebody's deadline runs.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Time> {
+        let timer = self.timers.rows().keys().next().map(|(at, _, _)| *at);
+        let bond = self.unbonding.rows().keys().next().map(|(at, _)| *at);
+        let pulse = (!self.awaited.rows().is_empty()).then(|| self.time().after(lifecycle::pulse(self.params())));
+        [timer, bond, pulse, self.next_return()].into_iter().flatten().min()
+    }
+
+    /// The first end of an exclusion with which a waiting unit can be placed.
+    fn next_return(&self) -> Option<Time> {
+        if self.placing.rows().is_empty() {
+            return None;
+        }
+        let ends: BTreeSet<Time> = self.hosts().values().map(|host| host.excluded_until).collect();
+        ends.range(self.time()..).copied().find(|end| *end > self.time() && self.can_place(*end))
+    }
+
+    /// Whether a block made now would give a waiting unit its hosts.
+    #[must_use]
+    pub fn wants_block(&self) -> bool {
+        self.can_place(self.time())
+    }
+
+    /// Whether a unit could be placed in a block made at `now`.
+    pub(crate) fn can_place(&self, now: Time) -> bool {
+        self.placing.rows().keys().any(|(_, job, unit)| self.candidates(*job, *unit, now).is_some())
+    }
+
+    /// Whether anything happens by itself in a block made at `now`.
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        self.next_timer().is_some_and(|at| at <= now) || self.can_place(now)
+    }
+
+    pub(crate) fn has_timer(&self, job: JobId) -> bool {
+        self.timer_of.rows().range((job, None)..).next().is_some_and(|((next, _), _)| *next == job)
+    }
+
+    /// The state's root (`spec/05-settlement.md`, section 5).
+    #[must_use]
+    pub fn root(&self) -> LedgerRoot {
+        let tables = [
+            self.account_hashes.root(&self.accounts),
+            self.host_hashes.root(&self.hosts),
+            self.task_hashes.root(&self.tasks),
+            self.job_hashes.root(&self.jobs),
+            self.sequence_hashes.root(&self.sequences),
+        ];
+        let Moment { height, time, head: _, beacon, burned } = self.moment;
+        let image = wire::encode(&(self.genesis_id, height, time, beacon, burned, tables));
+        LedgerRoot(wire::derive("samebit/v1/ledger-root", &image))
+    }
+
+    /// Begins a block: gives back time that the chain stood still, fires what is due, then draws hosts for the
+    /// units that lack them. An earlier block that was neither finished nor abandoned is kept.
+    ///
+    /// The caller answers for height, time and beacon; [`LedgerState::apply_block`] checks them.
+    pub fn begin_block(&mut self, height: Height, time: Time, beacon: Beacon) {
+        self.keep();
+        self.before = Some(self.moment);
+        let gap = samebit_spec::unit::Millis(time.0.saturating_sub(self.time().0));
+        (self.moment.height, self.moment.time, self.moment.beacon) = (height, time, beacon);
+        if gap > lifecycle::stall(self.params()) {
+            let jobs: BTreeSet<JobId> = self.awaited.rows().keys().map(|(job, _)| *job).collect();
+            for job in jobs {
+                self.drive_sure(job, Event::Stalled { gap });
+            }
+        }
+        self.release_bonds();
+        while let Some((_, job, unit)) = self.timers.rows().keys().next().copied().filter(|(at, _, _)| *at <= time) {
+            self.drive_sure(job, Event::Due { unit });
+        }
+        self.place();
+    }
+
+    /// Ends a block whose id is now known.
+    pub fn finish_block(&mut self, id: BlockId) {
+        self.moment.head = id;
+        let conservation = self.conservation();
+        assert_eq!(conservation.total(), u128::from(self.supply.0), "L1 after block {}", self.height());
+        debug_assert_eq!(self.check(), Ok(conservation), "after block {}", self.height());
+        self.keep();
+    }
+
+    /// Takes the block under way back.
+    pub fn abandon_block(&mut self) {
+        let Some(before) = self.before.take() else { return };
+        self.moment = before;
+        each_table!(self, restore);
+        for _ in 0..self.included_now {
+            if let Some(entry) = self.included_order.pop_back() {
+                self.included.remove(&entry);
+            }
+        }
+        self.keep();
+    }
+
+    /// Makes everything touched the new normal.
+    fn keep(&mut self) {
+        self.account_hashes.refresh(&self.accounts);
+        self.host_hashes.refresh(&self.hosts);
+        self.task_hashes.refresh(&self.tasks);
+        self.job_hashes.refresh(&self.jobs);
+        self.sequence_hashes.refresh(&self.sequences);
+        each_table!(self, keep);
+        self.before = None;
+        self.included_now = 0;
+        while self.included_order.len() > INCLUDED_KEPT {
+            if let Some(entry) = self.included_order.pop_front() {
+                self.included.remove(&entry);
+            }
+        }
+    }
+
+    pub(crate) fn remember(&mut self, entry: EntryId) {
+        self.included.insert(entry, self.height());
+        self.included_order.push_back(entry);
+        self.included_now += 1;
+    }
+
+    fn release_bonds(&mut self) {
+        let now = self.time();
+        while let Some((at, host)) = self.unbonding.rows().keys().next().copied().filter(|(at, _)| *at <= now) {
+            self.unbonding.remove(&(at, host));
+            let Some(record) = self.hosts.get_mut(&host) else { continue };
+            let mut freed = MicroCredits::ZERO;
+            record.unbonding.retain(|(until, amount)| {
+                let stays = *until > now;
+                if !stays {
+                    freed = freed.saturating_add(*amount);
+                }
+                stays
+            });
+            self.credit(host, freed);
+        }
+    }
+
+    pub(crate) fn note_unbonding(&mut self, at: Time, host: PublicKey) {
+        self.unbonding.insert((at, host), ());
+    }
+
+    /// Draws hosts for every unit that can have all that it lacks.
+    fn place(&mut self) {
+        let now = self.time();
+        let waiting: Vec<(Height, JobId, u32)> = self.placing.rows().keys().copied().collect();
+        for (_, job, unit) in waiting {
+            let Some((candidates, count)) = self.candidates(job, unit, now) else { continue };
+            let beacon = self.beacon();
+            let hosts = sortition::draw(beacon, job, unit, &candidates, count);
+            self.drive_sure(job, Event::Drawn { unit, hosts: &hosts, beacon });
+        }
+    }
+
+    /// Who may be drawn for a unit at `now`, and how many it lacks. `None` when there are too few: a unit gets
+    /// all its hosts at once, so that units do not wait for each other with one host's bond each.
+    fn candidates(&self, job: JobId, unit: u32, now: Time) -> Option<(Vec<Candidate>, usize)> {
+        let record = self.jobs.get(&job)?;
+        let count = lifecycle::missing(record, unit);
+        let runs = &record.units.get(usize::try_from(unit).ok()?)?.runs;
+        let may = |(key, host): &(&PublicKey, &HostRecord)| {
+            let free = host.bond_free.saturating_sub(self.reserved.get(key).copied().unwrap_or_default());
+            u32::from(host.slots) > host.busy
+                && host.ask <= record.spec.price
+                && free >= record.bond
+                && host.bonded < record.posted
+                && host.excluded_until <= now
+                && runs.iter().all(|run| run.host != **key)
+        };
+        let candidates: Vec<Candidate> = self
+            .hosts()
+            .iter()
+            .filter(may)
+            .map(|(key, host)| Candidate { host: *key, weight: host.bond_free.saturating_add(host.bond_locked) })
+            .collect();
+        (count > 0 && candidates.len() >= count).then_some((candidates, count))
+    }
+
+    /// Feeds `event` to a job and carries its effects out.
+    pub(crate) fn drive(&mut self, job: JobId, event: Event<'_>) -> Result<(), Refusal> {
+        let Some(record) = self.jobs.get_mut(&job) else { return Err(Refusal::JobUnknown { job }) };
+        let task = self.tasks.get(&record.spec.task).expect("a job is posted for a published task");
+        let context = Context {
+            params: &self.genesis.params,
+            now: self.moment.time,
+            height: self.moment.height,
+            job,
+            task: &task.manifest,
+        };
+        let effects = lifecycle::handle(record, event, &context)?;
+        let (posted, buyer) = (record.posted, record.spec.buyer);
+        if matches!(record.phase, JobPhase::Closed { .. }) {
+            self.live.remove(&(posted, job));
+        }
+        for effect in effects {
+            self.carry_out(job, posted, buyer, effect);
+        }
+        Ok(())
+    }
+
+    /// Feeds an event that cannot be refused, since the ledger itself makes it.
+    fn drive_sure(&mut self, job: JobId, event: Event<'_>) {
+        if let Err(refusal) = self.drive(job, event) {
+            unreachable!("{job} refused the ledger's own event: {refusal}");
+        }
+    }
+
+    /// A job that the ledger has just taken the money for.
+    pub(crate) fn add_job(&mut self, id: JobId, record: JobRecord, timer: Effect) {
+        let (posted, buyer) = (record.posted, record.spec.buyer);
+        self.jobs.insert(id, record);
+        self.live.insert((posted, id), ());
+        self.carry_out(id, posted, buyer, timer);
+    }
+
+    pub(crate) fn credit(&mut self, account: PublicKey, amount: MicroCredits) {
+        if amount == MicroCredits::ZERO {
+            return;
+        }
+        let sum = self.balance(&account).checked_add(amount).expect("L1: sums stay below the supply");
+        self.accounts.insert(account, sum);
+    }
+
+    pub(crate) fn burn(&mut self, amount: MicroCredits) {
+        self.moment.burned = self.moment.burned.checked_add(amount).expect("L1: sums stay below the supply");
+    }
+
+    fn carry_out(&mut self, job: JobId, posted: Height, buyer: PublicKey, effect: Effect) {
+        match effect {
+            Effect::Draw { host, bond } => {
+                self.host(host).busy += 1;
+                let sum = self.reserved.get(&host).copied().unwrap_or_default().saturating_add(bond);
+                self.reserved.insert(host, sum);
+            }
+            Effect::Undraw { host, bond } => {
+                self.rest(host);
+                self.unreserve(host, bond);
+            }
+            Effect::Lock { host, bond } => {
+                self.unreserve(host, bond);
+                let record = self.host(host);
+                record.bond_free = record.bond_free.checked_sub(bond).expect("L4: checked at acceptance");
+                record.bond_locked = record.bond_locked.checked_add(bond).expect("L1: sums stay below the supply");
+            }
+            Effect::Rest { host } => self.rest(host),
+            Effect::Unlock { host, amount } => {
+                self.unlock(host, amount);
+                let record = self.host(host);
+                record.bond_free = record.bond_free.checked_add(amount).expect("L1: sums stay below the supply");
+            }
+            Effect::Burn { host, amount } => {
+                self.unlock(host, amount);
+                self.burn(amount);
+            }
+            Effect::Compensate { host, amount } => self.unlock(host, amount),
+            Effect::Share { host, to, amount } => {
+                self.unlock(host, amount);
+                self.credit(to, amount);
+            }
+            Effect::Pay { to, amount } => self.credit(to, amount),
+            Effect::Refund { amount } => self.credit(buyer, amount),
+            Effect::Exclude { host, until } => {
+                let record = self.host(host);
+                record.excluded_until = record.excluded_until.max(until);
+            }
+            Effect::Count { host, fate } => {
+                let tally = &mut self.host(host).tally;
+                let count = match fate {
+                    Fate::Upheld => &mut tally.upheld,
+                    Fate::Declined => &mut tally.declined,
+                    Fate::Lost => &mut tally.lost,
+                    Fate::Slashed => &mut tally.slashed,
+                };
+                *count = count.saturating_add(1);
+            }
+            Effect::Timer { unit, due } => self.set_timer(job, posted, unit, due),
+        }
+    }
+
+    fn set_timer(&mut self, job: JobId, posted: Height, unit: Option<u32>, due: Option<Due>) {
+        if let Some(old) = self.timer_of.remove(&(job, unit)) {
+            self.timers.remove(&(old.at, job, unit));
+            self.awaited.remove(&(job, unit));
+        }
+        if let Some(due) = due {
+            self.timer_of.insert((job, unit), due);
+            self.timers.insert((due.at, job, unit), due.awaited);
+            if due.awaited {
+                self.awaited.insert((job, unit), ());
+            }
+        }
+        if let Some(unit) = unit {
+            if self.jobs.get(&job).is_some_and(|record| lifecycle::missing(record, unit) > 0) {
+                self.placing.insert((posted, job, unit), ());
+            } else {
+                self.placing.remove(&(posted, job, unit));
+            }
+        }
+    }
+
+    fn host(&mut self, host: PublicKey) -> &mut HostRecord {
+        self.hosts.get_mut(&host).expect("only hosts are drawn, and no host is ever removed")
+    }
+
+    fn rest(&mut self, host: PublicKey) {
+        let record = self.host(host);
+        record.busy = record.busy.checked_sub(1).expect("each draw ends once");
+    }
+
+    fn unreserve(&mut self, host: PublicKey, bond: MicroCredits) {
+        let rest = self.reserved.get(&host).copied().unwrap_or_default().saturating_sub(bond);
+        if rest == MicroCredits::ZERO {
+            self.reserved.remove(&host);
+        } else {
+            self.reserved.insert(host, rest);
+        }
+    }
+
+    fn unlock(&mut self, host: PublicKey, amount: MicroCredits) {
+        let record = self.host(host);
+        record.bond_locked = record.bond_locked.checked_sub(amount).expect("L4: each run's bond was locked");
+    }
+}

@@ -1,0 +1,852 @@
+//! Decides what becomes of a job: event in, changed record and money effects out (`spec/04-verification.md`,
+//! section 2).
+//!
+//! [`handle`] is the only function that changes a [`JobRecord`]. It checks first and changes afterwards, so a
+//! refused event leaves the record as it was. The ledger carries the [`Effect`]s out in the same step; it never
+//! decides who is paid or slashed.
+//!
+//! Invariants:
+//! - J1: a job's escrow is the sum of its units' escrows, and zero once it is closed.
+//! - J2: a run holds bond exactly while it is accepted, committed or revealed.
+//! - J3: a unit that has not ended has a deadline ([`deadline`]); its passing ends the unit or moves it on.
+//! - J4: never more runs are owed a reward than the escrow was locked for.
+
+use crate::{
+    verdict::{Judgement, judge},
+    words,
+};
+use samebit_spec::{
+    id::{Beacon, Commitment, JobId, ReceiptId},
+    job::{Closing, CustodyRefusal, JobPhase, JobRecord, JobSpec, RunId, RunPhase, RunRecord, UnitPhase, UnitRecord},
+    param::{self, Params},
+    receipt::{self, Receipt, Salt},
+    refusal::Refusal,
+    sign::PublicKey,
+    task::TaskManifest,
+    unit::{Height, MicroCredits, Millis, Time},
+};
+
+/// What a job's rules may look at besides its record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The rules that the job was posted under.
+    pub params: &'a Params,
+    /// The block's time.
+    pub now: Time,
+    /// The block's height.
+    pub height: Height,
+    /// The job.
+    pub job: JobId,
+    /// What it runs.
+    pub task: &'a TaskManifest,
+}
+
+/// What happens to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A keeper holds module and inputs.
+    CustodySigned,
+    /// A keeper cannot.
+    CustodyRefused {
+        /// Why.
+        reason: CustodyRefusal,
+    },
+    /// The buyer withdraws it.
+    Cancelled,
+    /// The block's beacon drew these hosts for a unit.
+    Drawn {
+        /// Which.
+        unit: u32,
+        /// Who, none of them in the unit before.
+        hosts: &'a [PublicKey],
+        /// By which beacon.
+        beacon: Beacon,
+    },
+    /// A host acts on its run.
+    Deed {
+        /// Which.
+        run: RunId,
+        /// Who signed.
+        signer: PublicKey,
+        /// For which host the signer acts.
+        host: PublicKey,
+        /// What.
+        deed: Deed<'a>,
+    },
+    /// Time has come for the job itself (`None`) or a unit.
+    Due {
+        /// Which.
+        unit: Option<u32>,
+    },
+    /// The chain stood still for this long: nobody could speak, so whoever must speak gets that time back.
+    Stalled {
+        /// How long.
+        gap: Millis,
+    },
+}
+
+/// What a host does with its run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed<'a> {
+    /// Takes it.
+    Accept {
+        /// What of the host's bond is free now.
+        bond_free: MicroCredits,
+    },
+    /// Leaves it.
+    Decline,
+    /// Is alive.
+    Heartbeat,
+    /// Gives it up.
+    Withdraw,
+    /// Promises.
+    Commit {
+        /// What.
+        commitment: Commitment,
+    },
+    /// Opens the promise.
+    Reveal {
+        /// The secret.
+        salt: &'a Salt,
+        /// The receipt.
+        receipt: &'a Receipt,
+        /// The engine build.
+        engine: &'a str,
+    },
+}
+
+/// What the ledger must do to its accounts, hosts and timers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Effect {
+    /// The host has one run more to answer; `bond` will be asked for.
+    Draw {
+        /// The host.
+        host: PublicKey,
+        /// What acceptance locks.
+        bond: MicroCredits,
+    },
+    /// A drawn run ended unanswered, declined or unneeded: the slot is free, nothing was locked.
+    Undraw {
+        /// The host.
+        host: PublicKey,
+        /// What acceptance would have locked.
+        bond: MicroCredits,
+    },
+    /// Free bond becomes locked; the run was drawn before.
+    Lock {
+        /// The host.
+        host: PublicKey,
+        /// How much.
+        bond: MicroCredits,
+    },
+    /// The host's slot is free again.
+    Rest {
+        /// The host.
+        host: PublicKey,
+    },
+    /// Locked bond becomes free.
+    Unlock {
+        /// The host.
+        host: PublicKey,
+        /// How much.
+        amount: MicroCredits,
+    },
+    /// Locked bond is destroyed.
+    Burn {
+        /// The host.
+        host: PublicKey,
+        /// How much.
+        amount: MicroCredits,
+    },
+    /// Locked bond becomes the job's escrow, whose record has it already.
+    Compensate {
+        /// The host.
+        host: PublicKey,
+        /// How much.
+        amount: MicroCredits,
+    },
+    /// Locked bond becomes another host's money.
+    Share {
+        /// Whose bond.
+        host: PublicKey,
+        /// Whose account.
+        to: PublicKey,
+        /// How much.
+        amount: MicroCredits,
+    },
+    /// Escrow becomes a host's money; the record has it no more.
+    Pay {
+        /// Whose account.
+        to: PublicKey,
+        /// How much.
+        amount: MicroCredits,
+    },
+    /// Escrow becomes the buyer's money again; the record has it no more.
+    Refund {
+        /// How much.
+        amount: MicroCredits,
+    },
+    /// The host is not drawn before then.
+    Exclude {
+        /// The host.
+        host: PublicKey,
+        /// Until when.
+        until: Time,
+    },
+    /// The host's tally grows.
+    Count {
+        /// The host.
+        host: PublicKey,
+        /// By which.
+        fate: Fate,
+    },
+    /// The one timer of the job itself (`None`) or of a unit is now this.
+    Timer {
+        /// Which.
+        unit: Option<u32>,
+        /// When, if ever.
+        due: Option<Due>,
+    },
+}
+
+/// What became of a run, as [`samebit_spec::job::HostTally`] counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Agreed with the verdict.
+    Upheld,
+    /// Declined or not answered.
+    Declined,
+    /// Given up.
+    Lost,
+    /// Slashed.
+    Slashed,
+}
+
+/// A moment at which something happens by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// When.
+    pub at: Time,
+    /// Whether somebody's silence until then has a consequence for them.
+    pub awaited: bool,
+}
+
+/// What a post costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Burned.
+    pub fees: MicroCredits,
+    /// Locked for each unit: the worst case, every replica and every re-run at the full fuel limit.
+    pub escrow_per_unit: MicroCredits,
+    /// Locked in all.
+    pub escrow: MicroCredits,
+    /// What each run locks of its host's bond.
+    pub bond: MicroCredits,
+}
+
+impl Cost {
+    /// Computes it. `None` when a sum does not fit [`MicroCredits`].
+    #[must_use]
+    pub fn of(spec: &JobSpec, params: &Params) -> Option<Self> {
+        let units = u64::try_from(spec.units.len()).ok()?;
+        let reward = spec.reward_max()?;
+        let escrow_per_unit = reward.checked_mul(u64::from(spec.replicas) + u64::from(params.reruns))?;
+        let cost = Self {
+            fees: params.post_fee.checked_add(params.unit_fee.checked_mul(units)?)?,
+            escrow_per_unit,
+            escrow: escrow_per_unit.checked_mul(units)?,
+            bond: reward.checked_mul(params.bond_multiple)?,
+        };
+        cost.total()?;
+        Some(cost)
+    }
+
+    /// What leaves the buyer's account.
+    #[must_use]
+    pub fn total(&self) -> Option<MicroCredits> {
+        self.fees.checked_add(self.escrow)
+    }
+}
+
+/// How often the chain shows life while somebody's deadline runs: a quarter of the shortest such deadline.
+#[must_use]
+pub fn pulse(params: &Params) -> Millis {
+    let shortest = params.custody.min(params.accept).min(params.heartbeat).min(params.reveal);
+    Millis((shortest.0 / 4).max(1))
+}
+
+/// The longest silence of the chain that deadlines do not get back: two pulses.
+#[must_use]
+pub fn stall(params: &Params) -> Millis {
+    Millis(pulse(params).0 * 2)
+}
+
+/// A new record for `spec`, whose escrow the ledger has locked, and its timer.
+#[must_use]
+pub fn open(spec: JobSpec, cost: &Cost, context: &Context<'_>) -> (JobRecord, Effect) {
+    let unit = UnitRecord { phase: UnitPhase::Placing, runs: Vec::new(), escrow: cost.escrow_per_unit };
+    let until = context.now.after(context.params.custody);
+    let record = JobRecord {
+        posted: context.height,
+        posted_at: context.now,
+        phase: JobPhase::Posted { until },
+        escrow: cost.escrow,
+        paid: MicroCredits::ZERO,
+        bond: cost.bond,
+        units: vec![unit; spec.units.len()],
+        spec,
+    };
+    (record, Effect::Timer { unit: None, due: Some(Due { at: until, awaited: true }) })
+}
+
+/// Feeds `event` to the job.
+///
+/// # Errors
+/// [`Refusal`] when the event is not allowed where the job stands; the record is unchanged.
+pub fn handle(record: &mut JobRecord, event: Event<'_>, context: &Context<'_>) -> Result<Vec<Effect>, Refusal> {
+    let mut job = Job { record, context, effects: Vec::new(), touched: Vec::new() };
+    match event {
+        Event::CustodySigned => {
+            job.require_posted()?;
+            job.record.phase = JobPhase::Open { since: context.height };
+            job.effects.push(Effect::Timer { unit: None, due: None });
+            job.touched.extend(job.all_units());
+        }
+        Event::CustodyRefused { reason } => {
+            job.require_posted()?;
+            job.drop_all(Closing::Refused { reason });
+        }
+        Event::Cancelled => {
+            job.require_posted()?;
+            job.drop_all(Closing::Cancelled);
+        }
+        Event::Drawn { unit, hosts, beacon } => job.on_drawn(unit, hosts, beacon),
+        Event::Deed { run, signer, host, deed } => job.on_deed(run, signer, host, deed)?,
+        Event::Due { unit: None } => {
+            if let JobPhase::Posted { until } = job.record.phase
+                && until <= context.now
+            {
+                job.drop_all(Closing::Uncustodied);
+            }
+        }
+        Event::Due { unit: Some(unit) } => job.on_due(unit),
+        Event::Stalled { gap } => job.on_stalled(gap),
+    }
+    Ok(job.finish())
+}
+
+/// When something happens to `unit` by itself. `None`: it has ended, or the job is not open. J3.
+#[must_use]
+pub fn deadline(record: &JobRecord, unit: u32) -> Option<Due> {
+    let JobPhase::Open { .. } = record.phase else { return None };
+    let unit = record.units.get(usize::try_from(unit).ok()?)?;
+    match unit.phase {
+        UnitPhase::Placing | UnitPhase::Running => {
+            let expiry = record.posted_at.after(record.spec.deadline);
+            let answer = unit.runs.iter().filter(|run| run.phase.is_busy()).map(|run| run.deadline).min();
+            Some(Due { at: answer.map_or(expiry, |at| at.min(expiry)), awaited: answer.is_some() })
+        }
+        UnitPhase::Revealing { until } => Some(Due { at: until, awaited: true }),
+        UnitPhase::Agreed { until, .. } => Some(Due { at: until, awaited: false }),
+        UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => None,
+    }
+}
+
+/// How many hosts must be drawn before `unit` can go on. Zero unless it is placing.
+#[must_use]
+pub fn missing(record: &JobRecord, unit: u32) -> usize {
+    let JobPhase::Open { .. } = record.phase else { return 0 };
+    match usize::try_from(unit).ok().and_then(|unit| record.units.get(unit)) {
+        Some(unit) if unit.phase == UnitPhase::Placing => {
+            target(unit, record.spec.replicas).saturating_sub(alive(unit))
+        }
+        Some(_) | None => 0,
+    }
+}
+
+fn alive(unit: &UnitRecord) -> usize {
+    unit.runs.iter().filter(|run| run.phase.is_alive()).count()
+}
+
+fn revealed(unit: &UnitRecord) -> usize {
+    count(unit, RunPhase::Revealed)
+}
+
+fn count(unit: &UnitRecord, phase: RunPhase) -> usize {
+    unit.runs.iter().filter(|run| run.phase == phase).count()
+}
+
+/// Runs that must be alive: those ordered or, once as many have revealed without a verdict, one re-run more.
+fn target(unit: &UnitRecord, replicas: u8) -> usize {
+    let replicas = usize::from(replicas);
+    if revealed(unit) >= replicas { revealed(unit) + 1 } else { replicas }
+}
+
+/// One call of [`handle`].
+struct Job<'a> {
+    record: &'a mut JobRecord,
+    context: &'a Context<'a>,
+    effects: Vec<Effect>,
+    /// Units whose timer may have changed.
+    touched: Vec<u32>,
+}
+
+impl Job<'_> {
+    fn all_units(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.record.units.len()).expect("at most UNITS_MAX units")
+    }
+
+    fn unit(&mut self, unit: u32) -> &mut UnitRecord {
+        let at = usize::try_from(unit).expect("units are counted in 32 bits");
+        &mut self.record.units[at]
+    }
+
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    fn require_posted(&self) -> Result<(), Refusal> {
+        match self.record.phase {
+            JobPhase::Posted { .. } => Ok(()),
+            JobPhase::Open { .. } | JobPhase::Closed { .. } => Err(self.past()),
+        }
+    }
+
+    fn past(&self) -> Refusal {
+        Refusal::JobPhase { job: self.context.job, phase: words::job_phase(&self.record.phase).to_owned() }
+    }
+
+    /// Ends a job that was never placed.
+    fn drop_all(&mut self, closing: Closing) {
+        for unit in &mut self.record.units {
+            unit.phase = UnitPhase::Dropped;
+            unit.escrow = MicroCredits::ZERO;
+        }
+        let amount = std::mem::take(&mut self.record.escrow);
+        self.push(Effect::Refund { amount });
+        self.push(Effect::Timer { unit: None, due: None });
+        self.record.phase = JobPhase::Closed { closing, at: self.context.now };
+    }
+
+    fn on_drawn(&mut self, unit: u32, hosts: &[PublicKey], beacon: Beacon) {
+        let (bond, deadline, drawn_at) =
+            (self.record.bond, self.context.now.after(self.context.params.accept), self.context.height);
+        for &host in hosts {
+            self.unit(unit).runs.push(RunRecord {
+                host,
+                drawn: beacon,
+                drawn_at,
+                phase: RunPhase::Drawn,
+                deadline,
+                bond: MicroCredits::ZERO,
+                commitment: None,
+                receipt: None,
+                paid: MicroCredits::ZERO,
+                lost: MicroCredits::ZERO,
+            });
+            self.push(Effect::Draw { host, bond });
+        }
+        self.advance(unit);
+    }
+
+    fn on_deed(&mut self, run: RunId, signer: PublicKey, host: PublicKey, deed: Deed<'_>) -> Result<(), Refusal> {
+        if let JobPhase::Closed { .. } = self.record.phase {
+            return Err(self.past());
+        }
+        let (unit, attempt) = find(self.record, &run)?;
+        let found = &self.record.units[unit].runs[attempt];
+        if found.host != host {
+            return Err(Refusal::NotYourRun { run, signer });
+        }
+        let phase = found.phase;
+        let wanted = match deed {
+            Deed::Accept { .. } | Deed::Decline => RunPhase::Drawn,
+            Deed::Heartbeat | Deed::Withdraw | Deed::Commit { .. } => RunPhase::Accepted,
+            Deed::Reveal { .. } => RunPhase::Committed,
+        };
+        if phase != wanted {
+            return Err(Refusal::RunPhase { run, phase: words::run_phase(phase).to_owned() });
+        }
+        let now = self.context.now;
+        let params = self.context.params;
+        let bond = self.record.bond;
+        match deed {
+            Deed::Accept { bond_free } => {
+                if bond_free < bond {
+                    return Err(Refusal::Insufficient { account: host, holds: bond_free, needs: bond });
+                }
+                let record = &mut self.record.units[unit].runs[attempt];
+                record.phase = RunPhase::Accepted;
+                record.deadline = now.after(params.heartbeat);
+                record.bond = bond;
+                self.push(Effect::Lock { host, bond });
+            }
+            Deed::Decline => {
+                self.record.units[unit].runs[attempt].phase = RunPhase::Declined;
+                self.push(Effect::Undraw { host, bond });
+                self.push(Effect::Count { host, fate: Fate::Declined });
+            }
+            Deed::Heartbeat => self.record.units[unit].runs[attempt].deadline = now.after(params.heartbeat),
+            Deed::Withdraw => self.lose(run.unit, attempt),
+            Deed::Commit { commitment } => {
+                let record = &mut self.record.units[unit].runs[attempt];
+                record.phase = RunPhase::Committed;
+                record.commitment = Some(commitment);
+                self.push(Effect::Rest { host });
+            }
+            Deed::Reveal { salt, receipt, engine } => {
+                let UnitPhase::Revealing { .. } = self.record.units[unit].phase else {
+                    return Err(Refusal::RunPhase { run, phase: String::from("committed, and others are not yet") });
+                };
+                self.check_receipt(&run, host, salt, receipt, engine)?;
+                let record = &mut self.record.units[unit].runs[attempt];
+                record.phase = RunPhase::Revealed;
+                record.receipt = Some(receipt.clone());
+                if count(&self.record.units[unit], RunPhase::Committed) == 0 {
+                    self.decide(run.unit);
+                }
+            }
+        }
+        self.advance(run.unit);
+        Ok(())
+    }
+
+    /// The opening fits the promise, and the receipt can be of this run. Whether it is true, replicas tell.
+    fn check_receipt(
+        &self,
+        run: &RunId,
+        host: PublicKey,
+        salt: &Salt,
+        receipt: &Receipt,
+        engine: &str,
+    ) -> Result<(), Refusal> {
+        let (unit, attempt) = find(self.record, run)?;
+        let promised = self.record.units[unit].runs[attempt].commitment;
+        if promised != Some(receipt::commitment(run, &host, salt, receipt.id())) {
+            return Err(Refusal::NotTheCommitment { run: *run });
+        }
+        let task = self.context.task;
+        let spec = &self.record.spec;
+        let execution = spec.execution(run.unit, &task.name, task.module.id).map(|execution| execution.id());
+        let impossible = if Some(receipt.execution) != execution {
+            "execution"
+        } else if receipt.fuel > spec.limits.fuel {
+            "fuel"
+        } else if receipt.steps > spec.limits.steps {
+            "steps"
+        } else if engine.len() > param::NAME_MAX {
+            "engine"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::ImpossibleReceipt { run: *run, field: impossible.to_owned() })
+    }
+
+    fn on_due(&mut self, unit: u32) {
+        let now = self.context.now;
+        let Some(due) = deadline(self.record, unit).filter(|due| due.at <= now) else { return };
+        self.touched.push(unit);
+        match self.unit(unit).phase {
+            UnitPhase::Placing | UnitPhase::Running => {
+                let expiry = self.record.posted_at.after(self.record.spec.deadline);
+                // Silence that came before the job's end has its price, even when both are seen in one block.
+                self.drop_silent(unit, now.min(expiry));
+                if expiry <= now {
+                    self.release(unit, UnitPhase::Expired);
+                }
+            }
+            UnitPhase::Revealing { .. } => {
+                for attempt in 0..self.unit(unit).runs.len() {
+                    if self.unit(unit).runs[attempt].phase == RunPhase::Committed {
+                        self.slash_silent(unit, attempt);
+                    }
+                }
+            }
+            UnitPhase::Agreed { receipt, .. } => self.settle(unit, receipt),
+            UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => {
+                unreachable!("J3: an ended unit was due at {}", due.at)
+            }
+        }
+        self.advance(unit);
+    }
+
+    /// Ends the runs whose host did not answer before `moment`.
+    fn drop_silent(&mut self, unit: u32, moment: Time) {
+        for attempt in 0..self.unit(unit).runs.len() {
+            let run = &mut self.unit(unit).runs[attempt];
+            let host = run.host;
+            match run.phase {
+                RunPhase::Drawn if run.deadline <= moment => {
+                    run.phase = RunPhase::Lapsed;
+                    let bond = self.record.bond;
+                    self.push(Effect::Undraw { host, bond });
+                    self.push(Effect::Count { host, fate: Fate::Declined });
+                }
+                RunPhase::Accepted if run.deadline <= moment => self.lose(unit, attempt),
+                RunPhase::Drawn
+                | RunPhase::Accepted
+                | RunPhase::Committed
+                | RunPhase::Revealed
+                | RunPhase::Declined
+                | RunPhase::Lapsed
+                | RunPhase::Lost
+                | RunPhase::Unrevealed
+                | RunPhase::Upheld
+                | RunPhase::Slashed
+                | RunPhase::Released => {}
+            }
+        }
+    }
+
+    /// An accepted run was given up: a share of what it could have earned is burned, the rest comes back.
+    fn lose(&mut self, unit: u32, attempt: usize) {
+        let fee = self.record.spec.reward_max().unwrap_or_default().share(self.context.params.no_show);
+        let run = &mut self.unit(unit).runs[attempt];
+        let bond = std::mem::take(&mut run.bond);
+        let fee = fee.min(bond);
+        let host = run.host;
+        run.phase = RunPhase::Lost;
+        run.lost = fee;
+        self.push(Effect::Rest { host });
+        self.push(Effect::Burn { host, amount: fee });
+        self.push(Effect::Unlock { host, amount: bond.saturating_sub(fee) });
+        self.push(Effect::Count { host, fate: Fate::Lost });
+    }
+
+    /// A promise was not opened: the whole bond burns. No share is paid out, because nobody re-ran anything
+    /// for it and a verdict that could name the honest may never come.
+    fn slash_silent(&mut self, unit: u32, attempt: usize) {
+        let run = &mut self.unit(unit).runs[attempt];
+        let host = run.host;
+        run.phase = RunPhase::Unrevealed;
+        run.lost = run.bond;
+        let amount = std::mem::take(&mut run.bond);
+        self.push(Effect::Burn { host, amount });
+        self.punish(host);
+    }
+
+    fn punish(&mut self, host: PublicKey) {
+        let until = self.context.now.after(self.context.params.exclusion);
+        self.push(Effect::Exclude { host, until });
+        self.push(Effect::Count { host, fate: Fate::Slashed });
+    }
+
+    /// Nobody is left who must reveal: compares.
+    fn decide(&mut self, unit: u32) {
+        let (replicas, reruns) = (usize::from(self.record.spec.replicas), usize::from(self.context.params.reruns));
+        let receipts: Vec<ReceiptId> = self
+            .unit(unit)
+            .runs
+            .iter()
+            .filter(|run| run.phase == RunPhase::Revealed)
+            .filter_map(|run| run.receipt.as_ref().map(Receipt::id))
+            .collect();
+        match judge(&receipts, replicas, reruns) {
+            Judgement::Incomplete => {}
+            Judgement::Rerun => self.unit(unit).phase = UnitPhase::Placing,
+            Judgement::Undecided => self.release(unit, UnitPhase::Undecided),
+            Judgement::Stands(receipt) => self.uphold(unit, receipt),
+        }
+    }
+
+    /// Slashes whoever revealed another receipt, and opens the window.
+    fn uphold(&mut self, unit: u32, receipt: ReceiptId) {
+        let until = self.context.now.after(self.context.params.window);
+        let (price, burned_share) = (self.record.spec.price, self.context.params.slash_burned);
+        let replicas = usize::from(self.record.spec.replicas);
+        let (mut winners, mut losers) = (Vec::new(), Vec::new());
+        let mut reward = MicroCredits::ZERO;
+        for (attempt, run) in self.unit(unit).runs.iter_mut().enumerate() {
+            let Some(shown) = run.receipt.as_ref().filter(|_| run.phase == RunPhase::Revealed) else { continue };
+            if shown.id() == receipt {
+                reward = price.cost(shown.fuel).unwrap_or_default();
+                run.deadline = until;
+                winners.push(attempt);
+            } else {
+                losers.push(attempt);
+            }
+        }
+        let extra = u64::try_from(winners.len().saturating_sub(replicas)).unwrap_or(u64::MAX);
+        // J4: at most `reruns` rewards of at most `reward_max` each, so the product fits.
+        let mut owed = reward.checked_mul(extra).unwrap_or_default();
+        for attempt in losers {
+            let run = &mut self.unit(unit).runs[attempt];
+            let host = run.host;
+            let bond = std::mem::take(&mut run.bond);
+            run.phase = RunPhase::Slashed;
+            run.lost = bond;
+            let mut rest = bond.saturating_sub(bond.share(burned_share));
+            let repaid = rest.min(owed);
+            rest = rest.saturating_sub(repaid);
+            owed = owed.saturating_sub(repaid);
+            self.credit(unit, repaid);
+            self.push(Effect::Compensate { host, amount: repaid });
+            let each = MicroCredits(rest.0 / u64::try_from(winners.len()).unwrap_or(u64::MAX).max(1));
+            let mut shared = MicroCredits::ZERO;
+            for &winner in &winners {
+                let run = &mut self.unit(unit).runs[winner];
+                run.paid = run.paid.saturating_add(each);
+                shared = shared.saturating_add(each);
+                let to = run.host;
+                self.push(Effect::Share { host, to, amount: each });
+            }
+            self.push(Effect::Burn { host, amount: bond.saturating_sub(repaid).saturating_sub(shared) });
+            self.punish(host);
+        }
+        self.unit(unit).phase = UnitPhase::Agreed { receipt, until };
+    }
+
+    /// The window has ended: pays the upheld runs and refunds the rest.
+    fn settle(&mut self, unit: u32, receipt: ReceiptId) {
+        let price = self.record.spec.price;
+        for attempt in 0..self.unit(unit).runs.len() {
+            let run = &mut self.unit(unit).runs[attempt];
+            if run.phase != RunPhase::Revealed {
+                continue;
+            }
+            let fuel = run.receipt.as_ref().map(|receipt| receipt.fuel).unwrap_or_default();
+            let reward = price.cost(fuel).unwrap_or_default();
+            let host = run.host;
+            run.phase = RunPhase::Upheld;
+            run.paid = run.paid.saturating_add(reward);
+            let bond = std::mem::take(&mut run.bond);
+            self.debit(unit, reward);
+            self.record.paid = self.record.paid.saturating_add(reward);
+            self.push(Effect::Pay { to: host, amount: reward });
+            self.push(Effect::Unlock { host, amount: bond });
+            self.push(Effect::Count { host, fate: Fate::Upheld });
+        }
+        self.refund(unit);
+        self.unit(unit).phase = UnitPhase::Final { receipt };
+    }
+
+    /// The unit ends without a verdict: bonds go back, nothing is paid, the buyer is refunded.
+    fn release(&mut self, unit: u32, end: UnitPhase) {
+        for attempt in 0..self.unit(unit).runs.len() {
+            let promised = self.record.bond;
+            let run = &mut self.unit(unit).runs[attempt];
+            let (host, phase) = (run.host, run.phase);
+            if !phase.is_alive() {
+                continue;
+            }
+            run.phase = RunPhase::Released;
+            let amount = std::mem::take(&mut run.bond);
+            if phase == RunPhase::Drawn {
+                self.push(Effect::Undraw { host, bond: promised });
+                continue;
+            }
+            if phase == RunPhase::Accepted {
+                self.push(Effect::Rest { host });
+            }
+            self.push(Effect::Unlock { host, amount });
+        }
+        self.refund(unit);
+        self.unit(unit).phase = end;
+    }
+
+    fn refund(&mut self, unit: u32) {
+        let amount = self.unit(unit).escrow;
+        self.debit(unit, amount);
+        self.push(Effect::Refund { amount });
+    }
+
+    fn credit(&mut self, unit: u32, amount: MicroCredits) {
+        let sum = |held: MicroCredits| held.checked_add(amount).expect("L1: sums stay below the supply");
+        self.unit(unit).escrow = sum(self.unit(unit).escrow);
+        self.record.escrow = sum(self.record.escrow);
+    }
+
+    fn debit(&mut self, unit: u32, amount: MicroCredits) {
+        let rest = |held: MicroCredits| held.checked_sub(amount).expect("L4: the escrow covers the worst case");
+        self.unit(unit).escrow = rest(self.unit(unit).escrow);
+        self.record.escrow = rest(self.record.escrow);
+    }
+
+    /// Moves a unit whose runs have changed to the phase that they make.
+    fn advance(&mut self, unit: u32) {
+        self.touched.push(unit);
+        let replicas = self.record.spec.replicas;
+        let until = self.context.now.after(self.context.params.reveal);
+        let unit = self.unit(unit);
+        match unit.phase {
+            UnitPhase::Placing | UnitPhase::Running | UnitPhase::Revealing { .. } => {}
+            UnitPhase::Agreed { .. }
+            | UnitPhase::Final { .. }
+            | UnitPhase::Undecided
+            | UnitPhase::Expired
+            | UnitPhase::Dropped => return,
+        }
+        if alive(unit) < target(unit, replicas) {
+            unit.phase = UnitPhase::Placing;
+        } else if unit.runs.iter().any(|run| run.phase.is_busy()) {
+            unit.phase = UnitPhase::Running;
+        } else if !matches!(unit.phase, UnitPhase::Revealing { .. }) {
+            unit.phase = UnitPhase::Revealing { until };
+            for run in unit.runs.iter_mut().filter(|run| run.phase == RunPhase::Committed) {
+                run.deadline = until;
+            }
+        }
+    }
+
+    fn on_stalled(&mut self, gap: Millis) {
+        match &mut self.record.phase {
+            JobPhase::Posted { until } => {
+                *until = until.after(gap);
+                let due = Some(Due { at: *until, awaited: true });
+                self.push(Effect::Timer { unit: None, due });
+            }
+            JobPhase::Open { .. } => {
+                for unit in self.all_units() {
+                    let record = self.unit(unit);
+                    let revealing = if let UnitPhase::Revealing { until } = &mut record.phase {
+                        *until = until.after(gap);
+                        true
+                    } else {
+                        false
+                    };
+                    let mut changed = revealing;
+                    for run in &mut record.runs {
+                        if run.phase.is_busy() || (revealing && run.phase == RunPhase::Committed) {
+                            run.deadline = run.deadline.after(gap);
+                            changed = true;
+                        }
+                    }
+                    if changed {
+                        self.touched.push(unit);
+                    }
+                }
+            }
+            JobPhase::Closed { .. } => {}
+        }
+    }
+
+    /// Closes the job when its last unit has ended, and sets the timers anew.
+    fn finish(mut self) -> Vec<Effect> {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        for unit in std::mem::take(&mut self.touched) {
+            let due = deadline(self.record, unit);
+            self.push(Effect::Timer { unit: Some(unit), due });
+        }
+        let ended = |unit: &UnitRecord| match unit.phase {
+            UnitPhase::Placing | UnitPhase::Running | UnitPhase::Revealing { .. } | UnitPhase::Agreed { .. } => false,
+            UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => true,
+        };
+        if matches!(self.record.phase, JobPhase::Open { .. }) && self.record.units.iter().all(ended) {
+            assert_eq!(self.record.escrow, MicroCredits::ZERO, "J1: {} closes with escrow", self.context.job);
+            self.record.phase = JobPhase::Closed { closing: Closing::Settled, at: self.context.now };
+        }
+        self.effects
+    }
+}
+
+fn find(record: &JobRecord, run: &RunId) -> Result<(usize, usize), Refusal> {
+    let unknown = || Refusal::RunUnknown { run: *run };
+    let unit = usize::try_from(run.unit).map_err(|_| unknown())?;
+    let attempt = usize::try_from(run.attempt).map_err(|_| unknown())?;
+    match record.units.get(unit).and_then(|unit| unit.runs.get(attempt)) {
+        Some(_) => Ok((unit, attempt)),
+        None => Err(unknown()),
+    }
+}
