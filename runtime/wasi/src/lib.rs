@@ -12,19 +12,43 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod clock;
+pub mod cost;
+mod data;
 mod errno;
+mod fd;
+mod fs;
+mod functions;
+mod functions_fd;
+mod functions_path;
+mod layout;
 mod memory;
+mod path;
+mod poll;
 
 pub use call::{Call, FUNCTIONS, Function, ValType};
+pub use clock::EPOCH_NS;
 pub use errno::Errno;
 pub use memory::{BadPointer, GuestMemory, SliceMemory};
 
+use clock::Clock;
+use data::Data;
+use fd::Fds;
+use fs::{Body, Fs};
+use layout::{Args, Iovecs};
 use samebit_spec::{
+    abi,
     content::{BlobRef, Tree, TreeRef},
     execution::{Limits, Mount, Trap},
-    unit::Fuel,
+    id::BlobId,
+    unit::{Bytes, Fuel},
+    wire,
 };
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Where mounted content comes from. Its bytes are verified before they are handed out.
 pub trait Content {
@@ -73,23 +97,145 @@ pub enum Stop {
     HostFault(String),
 }
 
+/// How a call ends inside this crate.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    Errno(Errno),
+    Stop(Stop),
+}
+
+impl From<Errno> for Halt {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<BadPointer> for Halt {
+    fn from(_: BadPointer) -> Self {
+        Self::Errno(Errno::Fault)
+    }
+}
+
+/// What a call may look at beside the world.
+pub(crate) struct Turn<'a> {
+    memory: &'a mut dyn GuestMemory,
+    content: &'a dyn Content,
+    now: u64,
+    fuel: Fuel,
+}
+
+/// Mounted content that was read once. A cache shared by all snapshots: no answer depends on it (W3).
+#[derive(Clone, Default)]
+pub(crate) struct Shelf(Arc<Mutex<BTreeMap<BlobId, Arc<[u8]>>>>);
+
+impl Shelf {
+    pub(crate) fn get(&self, blob: &BlobRef, content: &dyn Content) -> Result<Arc<[u8]>, Halt> {
+        if blob.len == Bytes::ZERO {
+            return Ok(Arc::from([]));
+        }
+        if let Some(bytes) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.id) {
+            return Ok(Arc::clone(bytes));
+        }
+        let fault = |reason: String| Halt::Stop(Stop::HostFault(reason));
+        let bytes = content.read(blob).map_err(fault)?;
+        if bytes.len() as u64 != blob.len.0 {
+            return Err(fault(format!("{} has {} bytes, not {}", blob.id, bytes.len(), blob.len)));
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.id, Arc::clone(&bytes));
+        Ok(bytes)
+    }
+}
+
+/// What never changes during a run.
+struct Setup {
+    args: Vec<String>,
+    /// As `NAME=value`.
+    env: Vec<String>,
+    stdin: BlobRef,
+    seed: [u8; 32],
+    unit: u32,
+    limits: Limits,
+    stderr_kept: usize,
+    hash: [u8; 32],
+}
+
+/// stdout so far, hashed as it grows.
+#[derive(Clone, Default)]
+struct Stdout {
+    data: Arc<Data>,
+    hasher: blake3::Hasher,
+}
+
+impl Stdout {
+    /// Appends all of the buffers, or nothing when that would pass `limit`.
+    fn append(&mut self, buffers: &Iovecs, limit: u64, memory: &dyn GuestMemory) -> Result<(), Halt> {
+        let len = self.data.len().saturating_add(u64::from(buffers.total));
+        if len > limit {
+            return Err(Errno::DQuot.into());
+        }
+        let mut at = self.data.len();
+        let data = Arc::make_mut(&mut self.data);
+        data.set_len(len);
+        buffers.pieces(memory, |piece| {
+            data.write(at, piece);
+            self.hasher.update(piece);
+            at += piece.len() as u64;
+        })?;
+        Ok(())
+    }
+}
+
 /// A guest's world. Cheap to clone: contents are shared until they are written.
-#[derive(Clone, Debug)]
-pub struct Wasi {}
+#[derive(Clone)]
+pub struct Wasi {
+    setup: Arc<Setup>,
+    fs: Fs,
+    fds: Fds,
+    clock: Clock,
+    /// Random bytes drawn so far.
+    drawn: u64,
+    stdout: Stdout,
+    stderr: Vec<u8>,
+    shelf: Shelf,
+}
+
+impl fmt::Debug for Wasi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wasi").field("root", &self.root()).finish_non_exhaustive()
+    }
+}
 
 impl Wasi {
     /// A new world at its beginning.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let _ = config;
-        Self {}
+        let Config { args, env, stdin, seed, unit, mounts, limits, stderr_kept } = config;
+        let listed: Vec<&Mount> = mounts.iter().map(|(mount, _)| mount).collect();
+        let image = (&args, &env, stdin, seed, unit, listed, limits);
+        let hash = wire::derive("samebit/v1/wasi-setup", &wire::encode(&image));
+        let fs = Fs::new(&mounts, &limits, EPOCH_NS);
+        let env = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        Self {
+            fds: Fds::new(fs.roots()),
+            fs,
+            setup: Arc::new(Setup { args, env, stdin, seed, unit, limits, stderr_kept, hash }),
+            clock: Clock::new(),
+            drawn: 0,
+            stdout: Stdout::default(),
+            stderr: Vec::new(),
+            shelf: Shelf::default(),
+        }
     }
 
     /// Fuel of a call: charged by the runtime before [`Wasi::call`]. Reads lengths from memory, acts on nothing.
     #[must_use]
     pub fn cost(&self, call: Call, args: &[u64], memory: &dyn GuestMemory) -> Fuel {
-        let _ = (call, args, memory);
-        Fuel(0)
+        let strings = match call {
+            Call::ArgsGet => &self.setup.args,
+            _ => &self.setup.env,
+        };
+        let setup_bytes = functions::bytes_of(strings).saturating_add(strings.len() as u64 * 4);
+        cost::cost(call, args, memory, setup_bytes)
     }
 
     /// Carries out a call. `args` are the core arguments, i32 ones zero-extended; `fuel_used` is the whole
@@ -105,40 +251,62 @@ impl Wasi {
         content: &dyn Content,
         fuel_used: Fuel,
     ) -> Result<Errno, Stop> {
-        let _ = (call, args, memory, content, fuel_used);
-        Ok(Errno::NoSys)
+        let now = self.clock.tick(fuel_used);
+        let mut turn = Turn { memory, content, now, fuel: fuel_used };
+        match self.dispatch(call, Args(args), &mut turn) {
+            Ok(()) => Ok(Errno::Success),
+            Err(Halt::Errno(errno)) => Ok(errno),
+            Err(Halt::Stop(stop)) => Err(stop),
+        }
     }
 
     /// Hash of the whole state: `StateImage::wasi`.
+    ///
+    /// Covers what the world was made of, files, descriptors, clock, randomness and stdout; not stderr, which
+    /// is for people. Only what changed since the last root is hashed again.
     #[must_use]
     pub fn root(&self) -> [u8; 32] {
-        [0; 32]
+        let image = (self.setup.hash, self.fs.hash(), &self.fds, self.clock, self.drawn, self.stdout_blob());
+        wire::derive("samebit/v1/wasi", &wire::encode(&image))
     }
 
     /// stdout so far.
     #[must_use]
     pub fn stdout(&self) -> Vec<u8> {
-        Vec::new()
+        self.stdout.data.to_vec()
     }
 
     /// Names stdout so far without copying or hashing it again: `StateImage::stdout`.
     #[must_use]
     pub fn stdout_blob(&self) -> BlobRef {
-        BlobRef::of(&[])
+        let id = BlobId(*self.stdout.hasher.finalize().as_bytes());
+        BlobRef { id, len: Bytes(self.stdout.data.len()) }
     }
 
     /// The first bytes of stderr, for people. Not part of the root.
     #[must_use]
     pub fn stderr(&self) -> &[u8] {
-        &[]
+        &self.stderr
     }
 
-    /// The regular files below `/out`, by path relative to it, sorted.
+    /// The regular files below `/out`, by path relative to it, sorted: what a tree can hold of them. A file
+    /// with several names is there under each; links are not.
     ///
     /// # Errors
     /// Why a mounted file's content cannot be had: a host fault.
     pub fn output_files(&self, content: &dyn Content) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let _ = content;
-        Ok(Vec::new())
+        let mut files = Vec::new();
+        for (path, body) in self.fs.files_below(abi::OUTPUT_DIR) {
+            let bytes = match body {
+                Body::Own(data) => data.to_vec(),
+                Body::Mounted(blob) => match self.shelf.get(&blob, content) {
+                    Ok(bytes) => bytes.to_vec(),
+                    Err(Halt::Stop(Stop::HostFault(reason))) => return Err(reason),
+                    Err(other) => return Err(format!("{} cannot be read: {other:?}", blob.id)),
+                },
+            };
+            files.push((path, bytes));
+        }
+        Ok(files)
     }
 }

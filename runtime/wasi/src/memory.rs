@@ -46,7 +46,8 @@ pub trait GuestMemory {
     /// [`BadPointer`] when they are not.
     fn check(&self, at: u32, len: u64) -> Result<(), BadPointer> {
         let end = u64::from(at).checked_add(len).ok_or(BadPointer { at, len })?;
-        if end <= self.len() as u64 { Ok(()) } else { Err(BadPointer { at, len }) }
+        // A 32-bit address space ends at 4 GiB, whatever the memory says of itself.
+        if end <= (self.len() as u64).min(1 << 32) { Ok(()) } else { Err(BadPointer { at, len }) }
     }
 }
 

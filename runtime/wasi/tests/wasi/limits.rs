@@ -1,0 +1,130 @@
+//! What a guest may make is bounded, and what a call costs grows with what it asks for.
+
+use crate::support::*;
+use samebit_spec::{execution::Access, unit::Bytes};
+use samebit_wasi::{Call, Errno, GuestMemory, SliceMemory, cost};
+
+#[test]
+fn stdout_beyond_its_limit_is_refused_whole() {
+    let mut guest = Guest::with(|config| config.limits.stdout = Bytes(10));
+    assert_eq!(guest.write(1, b"12345678"), Errno::Success);
+    assert_eq!(guest.write(1, b"abc"), Errno::DQuot);
+    assert_eq!(guest.wasi.stdout(), b"12345678");
+    assert_eq!(guest.write(1, b"90"), Errno::Success);
+    assert_eq!(guest.write(1, b""), Errno::Success);
+    assert_eq!(guest.wasi.stdout(), b"1234567890");
+}
+
+#[test]
+fn file_bytes_are_bounded_however_they_come_about() {
+    let mut guest = Guest::with(|config| config.limits.files = Bytes(100));
+    let fd = guest.open(5, "f", CREAT).unwrap();
+    assert_eq!(guest.write(fd, &[1; 60]), Errno::Success);
+    assert_eq!(guest.write(fd, &[1; 41]), Errno::DQuot);
+    assert_eq!(guest.fstat(fd).unwrap().size, 60, "nothing of a refused write is there");
+    assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), 101]), Errno::DQuot);
+    assert_eq!(guest.call("fd_allocate", &[fd.into(), 0, 101]), Errno::DQuot);
+    assert_eq!(guest.pwrite(fd, b"x", 1 << 40), Errno::DQuot);
+    assert_eq!(guest.link(5, "f", 5, "g"), Errno::DQuot, "the output would hold the bytes twice");
+    assert_eq!(guest.symlink(&"x".repeat(41), 5, "s"), Errno::DQuot);
+    guest.ok("fd_filestat_set_size", &[fd.into(), 50]);
+    assert_eq!(guest.link(5, "f", 5, "g"), Errno::Success);
+    assert_eq!(guest.pwrite(fd, b"x", 50), Errno::DQuot);
+    assert_eq!(guest.unlink(5, "g"), Errno::Success);
+    assert_eq!(guest.pwrite(fd, b"x", 50), Errno::Success);
+    assert_eq!(guest.unlink(5, "f"), Errno::Success);
+    assert_eq!(guest.symlink(&"x".repeat(60), 5, "s"), Errno::DQuot, "the open file still counts");
+    assert_eq!(guest.close(fd), Errno::Success);
+    assert_eq!(guest.symlink(&"x".repeat(60), 5, "s"), Errno::Success);
+}
+
+#[test]
+fn a_copy_of_a_mounted_file_counts_whole() {
+    let mut guest = Guest::with(|config| {
+        config.limits.files = Bytes(6);
+        config.mounts[1] = mount("/work", Access::CopyOnWrite, INPUT);
+    });
+    let small = guest.open(4, "a.txt", 0).unwrap();
+    let large = guest.open(4, "deep/er/file", 0).unwrap();
+    assert_eq!(guest.pwrite(large, b"x", 0), Errno::DQuot);
+    assert_eq!(guest.pwrite(small, b"x", 0), Errno::Success);
+    assert_eq!(guest.content(4, "deep/er/file").unwrap(), b"far down");
+    assert_eq!(guest.pwrite(small, b"xy", 5), Errno::DQuot);
+    assert_eq!(guest.link(4, "deep/er/file", 4, "b"), Errno::DQuot);
+}
+
+#[test]
+fn inodes_are_bounded_and_come_back_when_removed() {
+    let mut guest = Guest::with(|config| config.limits.inodes = 3);
+    assert_eq!(guest.mkdir(5, "d"), Errno::Success);
+    guest.file(5, "f", b"");
+    assert_eq!(guest.symlink("f", 5, "s"), Errno::Success);
+    assert_eq!(guest.open(5, "g", CREAT), Err(Errno::DQuot));
+    assert_eq!(guest.mkdir(5, "e"), Errno::DQuot);
+    assert_eq!(guest.link(5, "f", 5, "h"), Errno::DQuot);
+    assert_eq!(guest.symlink("f", 5, "t"), Errno::DQuot);
+    assert_eq!(guest.rename(5, "f", 5, "g"), Errno::Success, "moving makes nothing");
+    assert_eq!(guest.unlink(4, "a.txt"), Errno::Success);
+    assert_eq!(guest.mkdir(5, "e"), Errno::DQuot, "a mounted file was not counted");
+    assert_eq!(guest.rename(5, "g", 5, "s"), Errno::Success);
+    assert_eq!(guest.mkdir(5, "e"), Errno::Success, "the replaced link was");
+}
+
+#[test]
+fn folders_nest_to_a_bounded_depth() {
+    let mut guest = Guest::new();
+    let mut dir = 5;
+    let mut depth = 0;
+    loop {
+        match guest.mkdir(dir, "d") {
+            Errno::Success => {}
+            errno => {
+                assert_eq!(errno, Errno::NameTooLong);
+                break;
+            }
+        }
+        let next = guest.open_with(dir, 0, "d", DIRECTORY, DIR, ALL, 0).unwrap();
+        if dir != 5 {
+            assert_eq!(guest.close(dir), Errno::Success);
+        }
+        dir = next;
+        depth += 1;
+    }
+    assert_eq!(depth, 128);
+}
+
+#[test]
+fn a_sparse_file_reads_as_zeros_and_costs_its_size() {
+    let mut guest = Guest::with(|config| config.limits.files = Bytes(4 << 30));
+    let fd = guest.open(5, "f", CREAT).unwrap();
+    guest.ok("fd_filestat_set_size", &[fd.into(), 4 << 30]);
+    assert_eq!(guest.pread(fd, 8, (4 << 30) - 4).unwrap(), [0; 4]);
+    assert_eq!(guest.symlink("x", 5, "s"), Errno::DQuot);
+    guest.wasi.root();
+}
+
+#[test]
+fn a_call_costs_more_the_more_it_moves() {
+    let mut guest = Guest::new();
+    let table = guest.put(&[0, 0, 0, 0, 0, 4, 0, 0]).0;
+    let mut memory = vec![0; MEMORY];
+    memory.copy_from_slice(&guest.memory);
+    let memory = SliceMemory(&mut memory);
+    let price = |call: Call, args: &[u64]| guest.wasi.cost(call, args, &memory).0;
+    assert_eq!(price(Call::SchedYield, &[]), cost::CALL);
+    assert_eq!(price(Call::RandomGet, &[0, 1000]), cost::CALL + 1000 * cost::RANDOM_BYTE);
+    assert_eq!(price(Call::FdRead, &[0, table, 1, 0]), cost::CALL + cost::IOVEC + 1024 * cost::READ_BYTE);
+    assert_eq!(
+        price(Call::FdWrite, &[1, table, 1, 0]),
+        cost::CALL + cost::WRITE + cost::IOVEC + 1024 * cost::WRITE_BYTE
+    );
+    assert_eq!(price(Call::PollOneoff, &[0, 0, 3, 0]), cost::CALL + 3 * cost::SUBSCRIPTION);
+    assert!(price(Call::PathRename, &[5, 0, 10, 5, 0, 20]) > price(Call::PathUnlinkFile, &[5, 0, 10]));
+    // Hostile lengths are priced, never added up past the end.
+    for function in samebit_wasi::FUNCTIONS {
+        let args = vec![u64::MAX; function.params.len()];
+        assert!(price(function.call, &args) >= cost::CALL);
+        assert!(price(function.call, &[]) >= cost::CALL);
+    }
+    assert_eq!(memory.len(), MEMORY);
+}
