@@ -39,9 +39,9 @@ pub const MODULE_GLOBALS_MAX: u32 = 1_024;
 pub const FUNCTION_LOCALS_MAX: u32 = 10_000;
 /// Bytes of a function's body.
 pub const FUNCTION_BYTES_MAX: usize = 2 << 20;
-/// Tables of a module.
-pub const MODULE_TABLES_MAX: u32 = 16;
-/// Elements of a module's tables together. Tables never grow.
+/// Tables of a module: more than one would need reference types, which the profile leaves out.
+pub const MODULE_TABLES_MAX: u32 = 1;
+/// Elements of a module's table. It never grows.
 pub const TABLE_ELEMENTS_MAX: u64 = 1_000_000;
 /// Element segments of a module.
 pub const ELEMENT_SEGMENTS_MAX: u32 = 10_000;
