@@ -6,7 +6,7 @@
 //! (`spec/08-commands.md`). It fails when anything is off: a cheater that got away, an honest host that was
 //! slashed, money that is not conserved, a process that is left.
 
-mod children;
+pub(crate) mod children;
 mod crates;
 mod figures;
 
