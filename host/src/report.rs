@@ -3,7 +3,12 @@
 use crate::exit::Exit;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::{borrow::Cow, io::IsTerminal, io::Write, time::Duration};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// What stdout carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -52,6 +57,10 @@ pub struct Ui {
     pub format: Format,
     /// No narration and no progress.
     pub quiet: bool,
+    /// The network that was asked for; `None` is the devnet that runs here.
+    pub network: Option<String>,
+    /// The home folder that was asked for.
+    pub home: Option<PathBuf>,
 }
 
 impl Ui {
@@ -73,6 +82,49 @@ impl Ui {
         };
         // A closed pipe (`| head`) is the reader's wish, not an error.
         let _ = writeln!(std::io::stdout().lock(), "{}", out.trim_end_matches('\n'));
+    }
+
+    /// Writes an event of a longer command: a line of JSON for `-o jsonl`, narration otherwise.
+    pub fn event(&self, text: impl AsRef<str>, value: &impl Serialize) {
+        match self.format {
+            Format::Jsonl => self.data(String::new, value),
+            Format::Text | Format::Json => self.note(text),
+        }
+    }
+
+    /// Writes a failure: prose, and for programs one JSON object, the last line of stderr.
+    pub fn failure(&self, failure: &Failure) {
+        let (red, plain) = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+            ("\x1b[1;31m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        eprintln!("{red}error{plain}: {}", failure.what);
+        if let Some(help) = &failure.help {
+            eprintln!("  help: {help}");
+        }
+        if self.format != Format::Text {
+            let object = serde_json::json!({
+                "schema": "samebit/failure/1",
+                "exit": failure.exit.code(),
+                "error": failure.what,
+                "help": failure.help,
+            });
+            eprintln!("{object}");
+        }
+    }
+
+    /// Whether someone watches stderr.
+    pub fn is_watched(&self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// A progress bar of `len` bytes on stderr.
+    pub fn bytes_bar(&self, len: u64, label: impl Into<Cow<'static, str>>) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(Some(len), self.target()).with_message(label);
+        let template = "{msg:24} {wide_bar} {bytes}/{total_bytes} {elapsed}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is ours"));
+        bar
     }
 
     /// A progress bar of `len` on stderr, or one that draws nothing where nobody would see it.

@@ -1,0 +1,281 @@
+//! `samebit job submit`: from files here to an order on the ledger.
+
+use super::{
+    job,
+    task::{self, Module},
+};
+use crate::{
+    context::{Context, Network, blob_failure},
+    exit::Exit,
+    report::{Failure, Outcome, Ui},
+    text,
+};
+use clap::value_parser;
+use samebit_blobs::BlobStore;
+use samebit_spec::{
+    content::{BlobRef, Tree, TreeRef},
+    execution::Limits,
+    id::TaskId,
+    job::JobSpec,
+    param,
+    unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis},
+};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Send work to the hosts.
+///
+/// Each unit is an input of its own and is placed, checked and paid by itself. The most that the job can cost is
+/// locked when it is posted, and what is not used comes back. Inputs and outputs are public.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  samebit job submit hello --input name.json --wait
+  samebit job submit hello.wasm --wait                publishes the module first, when it is new
+  samebit job submit census --units-from crates/      a unit for each entry of the folder
+  samebit job submit census --input src/ --replicas 3 --seed 00ff -- --verbose")]
+pub struct SubmitArgs {
+    /// The task: a prefix of its id, its name, a .wasm module or a project's folder.
+    task: String,
+    /// Input of one unit: a folder is seen at /in, a file at /in/input. May be given again.
+    #[arg(long = "input", value_name = "PATH")]
+    inputs: Vec<PathBuf>,
+    /// Makes each entry of this folder the input of a unit, in the order of their names.
+    #[arg(long, value_name = "DIR", conflicts_with = "inputs")]
+    units_from: Option<PathBuf>,
+    /// Hosts that run each unit and are compared.
+    #[arg(long, value_name = "K", default_value_t = param::REPLICAS_DEFAULT)]
+    #[arg(value_parser = value_parser!(u8).range(1..=i64::from(param::REPLICAS_MAX)))]
+    replicas: u8,
+    /// Micro-credits per million fuel, paid to each host.
+    #[arg(long, default_value_t = param::PRICE_DEFAULT.0)]
+    price: u64,
+    /// Most fuel of a run.
+    #[arg(long, default_value_t = param::FUEL_DEFAULT.0)]
+    fuel: u64,
+    /// Most bytes of linear memory.
+    #[arg(long, value_name = "BYTES", default_value_t = param::MEMORY_DEFAULT.0)]
+    memory: u64,
+    /// Most fuel of a step.
+    #[arg(long, value_name = "FUEL", default_value_t = param::STEP_BUDGET_DEFAULT.0)]
+    step_budget: u64,
+    /// Seed of the task's randomness: up to 64 hexadecimal digits. Public.
+    #[arg(long, value_name = "HEX", default_value = "")]
+    seed: String,
+    /// Seconds after which a unit without a result is given up and refunded.
+    #[arg(long, value_name = "SECONDS", default_value_t = param::DEADLINE_DEFAULT.0 / 1000)]
+    deadline: u64,
+    /// A variable of the task's environment. May be given again.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// The key that pays.
+    #[arg(long, default_value = "default")]
+    key: String,
+    /// Wait until every unit has ended.
+    #[arg(long)]
+    wait: bool,
+    /// Longest wait, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// Arguments of the task.
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn seed(digits: &str) -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    let even = if digits.len().is_multiple_of(2) { digits.to_owned() } else { format!("0{digits}") };
+    match hex::decode(&even) {
+        Ok(given) if given.len() <= bytes.len() => {
+            bytes[..given.len()].copy_from_slice(&given);
+            Ok(bytes)
+        }
+        _ => Err(Failure::new(Exit::Usage, format!("--seed {digits:?} is not up to 64 hexadecimal digits"))),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
+    let context = Context::new(ui)?;
+    let (key, seed) = (context.key(&args.key)?, seed(&args.seed)?);
+    let inputs = inputs(&args)?;
+    let (mut network, store) = (context.connect()?, context.store()?);
+    let (task, module) = task_for(&mut network, &store, &context, &args, ui)?;
+
+    ui.note("inputs and outputs of a job are public");
+    let (units, mut blobs) = keep(&store, &inputs, ui)?;
+    blobs.insert(module);
+
+    let state = network.state();
+    let buyer = key.public();
+    let spec = JobSpec {
+        buyer,
+        nonce: 0,
+        task,
+        units,
+        args: args.args,
+        env: args.env,
+        seed,
+        limits: Limits { fuel: Fuel(args.fuel), memory: Bytes(args.memory), ..Limits::default() },
+        step_budget: Fuel(args.step_budget.min(args.fuel)),
+        replicas: args.replicas,
+        price: FuelPrice(args.price),
+        deadline: Millis(args.deadline.saturating_mul(1000)),
+        params: state.params().id(),
+    };
+    afford(&network, &spec, &args.key, ui)?;
+
+    let blobs: Vec<_> = blobs.into_iter().collect();
+    network.push(&store, &blobs, ui, "upload")?;
+    let id = network.post(&key, spec)?;
+    ui.note(format!("posted {id}"));
+    if args.wait {
+        return job::watch(&context, &mut network, &id, Duration::from_secs(args.timeout), ui);
+    }
+    job::print(&context, &network, &id, None, ui)
+}
+
+/// What the units' inputs are. None given: one unit whose input is empty.
+fn inputs(args: &SubmitArgs) -> Result<Vec<PathBuf>, Failure> {
+    let Some(folder) = &args.units_from else { return Ok(args.inputs.clone()) };
+    let unreadable =
+        |error: std::io::Error| Failure::new(Exit::NotFound, format!("--units-from {}: {error}", folder.display()));
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        entries.push(entry.map_err(unreadable)?.path());
+    }
+    // By the bytes of the name, so that units are numbered alike on every machine.
+    entries.sort();
+    if entries.is_empty() {
+        return Err(Failure::new(Exit::NotFound, format!("--units-from {} is empty", folder.display())));
+    }
+    Ok(entries)
+}
+
+/// The task and its code; a module that is given as a file is published first.
+fn task_for(
+    network: &mut Network,
+    store: &BlobStore,
+    context: &Context,
+    args: &SubmitArgs,
+    ui: &Ui,
+) -> Result<(TaskId, BlobRef), Failure> {
+    let path = Path::new(&args.task);
+    let is_file = path.extension().is_some_and(|ending| ending == "wasm") || path.join("Cargo.toml").is_file();
+    if !is_file {
+        let (id, manifest) = task::find(network, &args.task)?;
+        if manifest.name == args.task {
+            ui.note(format!("{} is {id}, the latest of that name", manifest.name));
+        }
+        return Ok((id, manifest.module));
+    }
+    let module = Module::read(path, None, String::new(), ui)?;
+    // The same code under another description is the same work: an order takes what is published.
+    let known = network.tasks().into_iter().rev();
+    if let Some((id, manifest)) = known.into_iter().find(|(_, known)| known.module == module.manifest.module) {
+        return Ok((id, manifest.module));
+    }
+    let (id, _) = task::publish(network, store, &context.key(&args.key)?, &module, ui)?;
+    ui.note(format!("published {} as {id}", module.manifest.name));
+    Ok((id, module.manifest.module))
+}
+
+/// Takes the inputs into the store of this machine. Returns a tree per unit, and every blob that keepers need.
+fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>, BTreeSet<BlobRef>), Failure> {
+    let mut blobs = BTreeSet::new();
+    let mut keep_tree = |tree: &Tree| {
+        let named = tree.tree_ref();
+        blobs.insert(named.manifest());
+        blobs.extend(tree.files().iter().map(|file| file.blob));
+        named
+    };
+    if inputs.is_empty() {
+        let tree = Tree::new(Vec::new()).expect("no files form a tree");
+        store.put_tree(&tree).map_err(|error| blob_failure(&error))?;
+        return Ok((vec![keep_tree(&tree)], blobs));
+    }
+    if inputs.len() > param::UNITS_MAX {
+        let what = format!("{} units, at most {} fit in a job", inputs.len(), param::UNITS_MAX);
+        return Err(Failure::new(Exit::Usage, what).help("submit several jobs"));
+    }
+    let bar = ui.bar(inputs.len() as u64, "hashing inputs");
+    let mut units = Vec::with_capacity(inputs.len());
+    let mut skipped = 0;
+    for input in inputs {
+        let scanned = store.put_path(input).map_err(|error| blob_failure(&error))?;
+        skipped += scanned.skipped.len();
+        units.push(keep_tree(&scanned.tree));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if skipped > 0 {
+        let what = text::count(skipped, "entry").replace("entrys", "entries");
+        ui.note(format!("left out {what} that are no regular files, such as links"));
+    }
+    Ok((units, blobs))
+}
+
+/// Says what the job may cost, and refuses it here when the ledger would.
+fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), Failure> {
+    let params = network.state().params();
+    let count = spec.units.len() as u64;
+    let runs = u64::from(spec.replicas) + u64::from(params.reruns);
+    let escrow = spec.reward_max().and_then(|reward| reward.checked_mul(runs)?.checked_mul(count));
+    let fees = params.unit_fee.checked_mul(count).and_then(|fees| fees.checked_add(params.post_fee));
+    let Some((escrow, fees)) = escrow.zip(fees) else {
+        return Err(Failure::new(Exit::Refused, "the job's worst case costs more than there is money")
+            .help("lower --fuel, --price or the number of units"));
+    };
+    let (needs, holds) = (escrow.saturating_add(fees), network.state().balance(&spec.buyer));
+    let usual = spec.reward_max().and_then(|reward| reward.checked_mul(u64::from(spec.replicas))?.checked_mul(count));
+    ui.note(format!(
+        "{}, {} hosts each: at most {} credits when hosts agree, {} when every result is contested; \
+         fees {} credits. What is not used comes back.",
+        text::count(spec.units.len(), "unit"),
+        spec.replicas,
+        text::credits(usual.unwrap_or(MicroCredits::ZERO)),
+        text::credits(escrow),
+        text::credits(fees),
+    ));
+    if holds < needs {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("key {key:?} holds {} credits, the job locks {}", text::credits(holds), text::credits(needs)),
+        )
+        .help("lower --fuel, --price, --replicas or the number of units, or pay with another --key"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_filled_up_with_zeros() {
+        assert_eq!(seed("").expect("none is all zeros"), [0; 32]);
+        assert_eq!(seed("ff01").expect("two bytes")[..3], [0xff, 1, 0]);
+        assert_eq!(seed("f").expect("one digit")[0], 0x0f);
+        for bad in ["xy", &"00".repeat(33), "-1", "é"] {
+            assert_eq!(seed(bad).expect_err("no seed").exit, Exit::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        for bad in ["A", "=b", ""] {
+            assert!(variable(bad).is_err(), "{bad}");
+        }
+    }
+}
