@@ -5,6 +5,10 @@
 //! again.
 
 use crate::{
+    cli::{
+        host::{ACCOUNT_FILE, OPERATOR_FILE, PEER_FILE},
+        validator::{INVITATION_FILE, SIGNER_FILE, make_genesis, write_genesis},
+    },
     context::{Context, key_failure},
     exit::Exit,
     process::{self, Mark, Tie},
@@ -13,20 +17,14 @@ use crate::{
 };
 use samebit_market::agent::Conduct;
 use samebit_node::{invitation, keys::Keypair};
-use samebit_spec::{
-    block::Genesis,
-    param::Params,
-    sign::PublicKey,
-    unit::{MicroCredits, Time},
-    wire,
-};
+use samebit_spec::{param::Params, sign::PublicKey, unit::MicroCredits};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Child,
     thread::sleep,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// The network's name.
@@ -39,8 +37,6 @@ pub const HOSTS_MAX: usize = 64;
 const BUYER_MONEY: MicroCredits = MicroCredits(1_000_000_000_000);
 /// What each host begins with: two thousand credits, half of which it bonds.
 const HOST_MONEY: MicroCredits = MicroCredits(2_000_000_000);
-/// What each host bonds.
-pub const HOST_BOND: MicroCredits = MicroCredits(1_000_000_000);
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const END_GRACE: Duration = Duration::from_secs(10);
@@ -100,7 +96,7 @@ impl Place {
 
     /// What the validator writes for those who join.
     pub fn invitation(&self) -> PathBuf {
-        self.validator_dir().join("invitation.json")
+        self.validator_dir().join(INVITATION_FILE)
     }
 
     /// What is known of the devnet; `None` when there is none.
@@ -308,30 +304,21 @@ fn make(context: &Context, place: &Place, count: usize) -> Result<State, Failure
     }
     let key = |path: PathBuf| Keypair::read_or_make(&path).map_err(|error| key_failure(&error));
     let buyer = key(context.key_path("default")?)?.public();
-    let validator = key(place.validator_dir().join("validator.key"))?.public();
+    let validator = key(place.validator_dir().join(SIGNER_FILE))?.public();
     let mut accounts = vec![(buyer, BUYER_MONEY)];
     let mut hosts = Vec::with_capacity(count);
     for number in 1..=count {
         let name = format!("host-{number}");
         let dir = place.host_dir(&name);
-        let account = key(dir.join("account.key"))?.public();
-        let operator = key(dir.join("operator.key"))?.public();
-        key(dir.join("peer.key"))?;
+        let account = key(dir.join(ACCOUNT_FILE))?.public();
+        let operator = key(dir.join(OPERATOR_FILE))?.public();
+        key(dir.join(PEER_FILE))?;
         accounts.push((account, HOST_MONEY));
         let (account, operator) = (account.to_string(), operator.to_string());
         hosts.push(Host { name, account, operator, cheat: None, process: None });
     }
-    accounts.sort();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let genesis = Genesis {
-        network: NETWORK.to_owned(),
-        time: Time(u64::try_from(now).unwrap_or(u64::MAX)),
-        validator,
-        params: Params::DEVNET,
-        accounts,
-    };
-    let path = place.validator_dir().join("genesis.bin");
-    fs::write(&path, wire::encode(&genesis)).map_err(disk(&path))?;
+    let genesis = make_genesis(NETWORK, validator, Params::DEVNET, accounts);
+    write_genesis(&place.validator_dir(), &genesis)?;
     let (schema, genesis, buyer) = (STATE_SCHEMA.to_owned(), genesis.id().to_string(), buyer.to_string());
     Ok(State { schema, genesis, buyer, validator: None, supervisor: None, hosts })
 }

@@ -30,6 +30,10 @@ const MORE_JOBS_MAX: usize = 8;
 const WASM_TARGET: &str = "wasm32-wasip1";
 const WASM_PROFILE: &str = "wasm";
 
+/// What `mandelbrot` renders: a place in the valley of the seahorses.
+const VIEW: &str =
+    r#"{"width":960,"height":640,"centre":[-0.7453,0.1127],"scale":0.0065,"iterations":800,"rows_per_step":40}"#;
+
 const HELP: &str = "\
 cargo xtask demo [--crates N]
 
@@ -219,16 +223,20 @@ fn tell(place: &Place, devnet: &Devnet, count: usize, built: f64, begun: Instant
     println!("\ncensus of {} crates that cargo fetched for this build, and a picture", taken.len());
     let posted = Instant::now();
     let census = submit(place, &["census", "--units-from", path(&folder)?])?;
-    let picture = submit(place, &["mandelbrot"])?;
+    let view = place.demo.join("view.json");
+    place.write("view.json", VIEW)?;
+    let picture = submit(place, &["mandelbrot", "--input", path(&view)?])?;
     let mut jobs = vec![watch(place, "census", &census)?, watch(place, "mandelbrot", &picture)?];
     let first_jobs = posted.elapsed().as_secs_f64();
 
-    for _ in 0..MORE_JOBS_MAX {
+    let guest = place.demo.join("guest.json");
+    for number in 0..MORE_JOBS_MAX {
         if jobs.iter().any(|job| job.slashed().next().is_some()) {
             break;
         }
         println!("chance has not drawn the cheater yet: another job");
-        let more = submit(place, &["hello"])?;
+        place.write("guest.json", json!({"name": format!("guest {number}")}).to_string())?;
+        let more = submit(place, &["hello", "--input", path(&guest)?])?;
         jobs.push(watch(place, "hello", &more)?);
     }
 

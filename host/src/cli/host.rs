@@ -2,14 +2,32 @@
 
 use super::key;
 use crate::{
-    context::Context,
+    context::{Context, key_failure},
+    daemon::{self, Ties},
     exit::Exit,
     report::{Failure, Outcome, Ui},
     text,
     view::HostView,
 };
 use samebit_market::agent::Conduct;
+use samebit_node::{daemon::Announce, host, keys::Keypair};
+use samebit_spec::{
+    param,
+    unit::{FuelPrice, MicroCredits},
+};
 use std::path::PathBuf;
+
+/// Holds the money and the bond.
+pub const ACCOUNT_FILE: &str = "account.key";
+/// Acts for the host.
+pub const OPERATOR_FILE: &str = "operator.key";
+/// Names it on the network.
+pub const PEER_FILE: &str = "peer.key";
+
+/// Half of what a job pays unless its buyer says otherwise.
+const ASK_DEFAULT: u64 = param::PRICE_DEFAULT.0 / 2;
+/// A thousand credits: runs of the default limits for some two hundred at once.
+const BOND_DEFAULT: u64 = 1_000_000_000;
 
 /// Lend this machine to the network, and see which hosts there are.
 #[derive(clap::Args)]
@@ -45,16 +63,21 @@ enum HostCommand {
 pub struct UpArgs {
     /// The host's folder.
     #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
+    dir: PathBuf,
+    /// Least price: micro-credits per million fuel.
+    #[arg(long, default_value_t = ASK_DEFAULT)]
+    ask: u64,
+    /// Runs at once.
+    #[arg(long, default_value_t = 2)]
+    slots: u16,
+    /// Micro-credits to bond when it registers.
+    #[arg(long, default_value_t = BOND_DEFAULT)]
+    bond: u64,
     /// Lie, to see what becomes of it. For networks of one's own.
     #[arg(long, value_name = "KIND")]
-    pub cheat: Option<Conduct>,
-    /// End when stdin does.
-    #[arg(long, hide = true)]
-    pub lifeline: bool,
-    /// Leave the terminal's session.
-    #[arg(long, hide = true)]
-    pub apart: bool,
+    cheat: Option<Conduct>,
+    #[command(flatten)]
+    ties: Ties,
 }
 
 impl HostArgs {
@@ -64,11 +87,33 @@ impl HostArgs {
     }
 }
 
+fn up(context: &Context, args: UpArgs) -> Outcome {
+    let (invitation, _) = context.invitation()?;
+    let key = |name: &str| Keypair::read_or_make(&args.dir.join(name)).map_err(|error| key_failure(&error));
+    // Once it is registered a host works without its account's key, which may then be kept elsewhere.
+    let account_path = args.dir.join(ACCOUNT_FILE);
+    let operator_known = args.dir.join(OPERATOR_FILE).is_file();
+    let account = if operator_known && !account_path.is_file() { None } else { Some(key(ACCOUNT_FILE)?) };
+    let config = host::Config {
+        invitation,
+        account,
+        operator: key(OPERATOR_FILE)?,
+        peer: key(PEER_FILE)?,
+        ask: FuelPrice(args.ask),
+        slots: args.slots,
+        bond: MicroCredits(args.bond),
+        conduct: args.cheat.unwrap_or_default(),
+        announce: Announce::Stdout,
+        dir: args.dir,
+    };
+    daemon::serve(&args.ties, |shutdown| host::run(config, shutdown))
+}
+
 /// Runs the command.
 pub fn run(args: HostArgs, ui: &Ui) -> Outcome {
     let context = Context::new(ui)?;
     match args.command {
-        HostCommand::Up(_) => unreachable!(),
+        HostCommand::Up(args) => up(&context, args),
         HostCommand::List => {
             let network = context.connect()?;
             let (state, names) = (network.state(), context.names());

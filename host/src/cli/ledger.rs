@@ -261,7 +261,7 @@ fn print_verified(source: &str, state: &LedgerState, money: &Conservation, entri
 
 /// Replays a ledger folder, or that of the validator whose folder is given.
 fn replay_folder(dir: &Path) -> Result<Replayed, Failure> {
-    let inner = dir.join("ledger");
+    let inner = samebit_node::validator::ledger_dir(dir);
     let folder = if inner.is_dir() { inner } else { dir.to_owned() };
     replay(&folder).map_err(|error| {
         let exit = match &error {

@@ -1,14 +1,16 @@
 //! The commands: four verbs for writing tasks, then nouns. A file each.
 
+mod audit;
 mod devnet;
 mod doctor;
-mod host;
+pub mod host;
 mod job;
 mod job_output;
 mod job_submit;
 mod key;
 mod ledger;
 mod task;
+pub mod validator;
 
 use crate::report::{Outcome, Ui};
 
@@ -19,6 +21,8 @@ pub enum Command {
     Task(task::TaskArgs),
     Job(job::JobArgs),
     Host(host::HostArgs),
+    Validator(validator::ValidatorArgs),
+    Audit(audit::AuditArgs),
     Ledger(ledger::LedgerArgs),
     Key(key::KeyArgs),
     Doctor(doctor::DoctorArgs),
@@ -29,6 +33,7 @@ impl Command {
     pub fn is_daemon(&self) -> bool {
         match self {
             Self::Host(args) => args.is_daemon(),
+            Self::Validator(args) => args.is_daemon(),
             _ => false,
         }
     }
@@ -41,6 +46,8 @@ pub fn run(command: Command, ui: &Ui) -> Outcome {
         Command::Task(args) => task::run(args, ui),
         Command::Job(args) => job::run(args, ui),
         Command::Host(args) => host::run(args, ui),
+        Command::Validator(args) => validator::run(args, ui),
+        Command::Audit(args) => audit::run(args, ui),
         Command::Ledger(args) => ledger::run(args, ui),
         Command::Key(args) => key::run(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),

@@ -171,7 +171,8 @@ pub struct Module {
 impl Module {
     /// Reads a .wasm file, or builds a project's, and checks that hosts would admit it.
     pub fn read(path: &Path, name: Option<String>, about: String, ui: &Ui) -> Result<Self, Failure> {
-        let file = path.to_owned(); let _ = ui;
+        let file = path.to_owned();
+        let _ = ui;
         let name = match name {
             Some(name) => name,
             None => name_of(&file),
