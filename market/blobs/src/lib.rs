@@ -6,7 +6,8 @@
 //! goes through a `cap_std` directory handle. Format of trees: `spec/01-task.md`, section 4.
 //!
 //! Invariants:
-//! - B1: a file under a blob's name was complete, synced and hashed before it got that name.
+//! - B1: a file under a blob's name was complete and hashed, and synced unless the store is a cache, before it
+//!   got that name.
 //! - B2: bytes are hashed again whenever they are read; a file that changed on disk is moved aside and named.
 //! - B3: nothing is skipped in silence: whatever is no regular file with a sound name is listed in
 //!   [`Scanned::skipped`].

@@ -52,6 +52,8 @@ struct Inner {
     /// Bytes that may be kept, and those that are or are about to be. `None`: no limit and no count.
     quota: Option<u64>,
     used: AtomicU64,
+    /// Whether a kept blob survives a power cut.
+    durable: bool,
 }
 
 static NEXT_TMP: AtomicU64 = AtomicU64::new(0);
@@ -62,7 +64,7 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::Io`] when the folder cannot be made or read.
     pub fn open(path: &Path) -> Result<Self, BlobError> {
-        Self::open_with(path, None)
+        Self::open_with(path, None, true)
     }
 
     /// Opens the store and refuses to keep more than `quota` bytes in it.
@@ -70,10 +72,19 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::Io`] when the folder cannot be made or read.
     pub fn open_bounded(path: &Path, quota: Bytes) -> Result<Self, BlobError> {
-        Self::open_with(path, Some(quota.0))
+        Self::open_with(path, Some(quota.0), true)
     }
 
-    fn open_with(path: &Path, quota: Option<u64>) -> Result<Self, BlobError> {
+    /// Opens a store of content that can be had again: nothing is synced. A power cut may leave files that
+    /// are not what their names say, which B2 turns into missing blobs.
+    ///
+    /// # Errors
+    /// [`BlobError::Io`] when the folder cannot be made or read.
+    pub fn open_cache(path: &Path) -> Result<Self, BlobError> {
+        Self::open_with(path, None, false)
+    }
+
+    fn open_with(path: &Path, quota: Option<u64>, durable: bool) -> Result<Self, BlobError> {
         Dir::create_ambient_dir_all(path, ambient_authority()).map_err(io("making", path))?;
         let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(io("opening", path))?;
         let sub = |name: &str| -> Result<Dir, BlobError> {
@@ -87,6 +98,7 @@ impl BlobStore {
             aside: sub("aside")?,
             quota,
             used: AtomicU64::new(0),
+            durable,
         };
         inner.sweep();
         if quota.is_some() {
@@ -379,7 +391,9 @@ impl Inner {
         let shard = hex(id)[..2].to_string();
         match self.blobs.create_dir(&shard) {
             Ok(()) => {
-                sync_dir(&self.blobs, ".").map_err(io("syncing", &self.path))?;
+                if self.durable {
+                    sync_dir(&self.blobs, ".").map_err(io("syncing", &self.path))?;
+                }
                 Ok(shard)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(shard),
@@ -400,7 +414,9 @@ struct Tmp {
 impl Tmp {
     /// B1: syncs the file, then gives it its name.
     fn keep(self, file: &File, blob: &BlobRef) -> Result<(), BlobError> {
-        file.sync_data().map_err(io("syncing", self.store.at(&blob.id)))?;
+        if self.store.inner.durable {
+            file.sync_data().map_err(io("syncing", self.store.at(&blob.id)))?;
+        }
         let store = self.store.clone();
         store.inner.sync_shard(&self.rename(blob)?)
     }
@@ -435,6 +451,9 @@ impl Drop for Tmp {
 
 impl Inner {
     fn sync_shard(&self, shard: &str) -> Result<(), BlobError> {
+        if !self.durable {
+            return Ok(());
+        }
         sync_dir(&self.blobs, shard).map_err(io("syncing", self.path.join("blobs").join(shard)))
     }
 }
@@ -521,7 +540,8 @@ impl<'a> Batch<'a> {
     fn flush(&mut self) -> Result<(), BlobError> {
         let waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
         self.bytes = 0;
-        together(&waiting, |(blob, (_, file))| file.sync_data().map_err(io("syncing", self.store.at(&blob.id))))?;
+        let syncing = if self.store.inner.durable { &waiting[..] } else { &[] };
+        together(syncing, |(blob, (_, file))| file.sync_data().map_err(io("syncing", self.store.at(&blob.id))))?;
         for (blob, (tmp, _)) in waiting {
             self.shards.insert(tmp.rename(&blob)?);
         }

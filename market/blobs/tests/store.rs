@@ -215,6 +215,19 @@ fn an_export_with_a_missing_file_leaves_no_folder() {
 }
 
 #[test]
+fn a_cache_gives_what_a_store_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(&dir.path().join("in"));
+    let store = BlobStore::open_cache(&dir.path().join("store")).unwrap();
+    let scanned = store.put_path(&dir.path().join("in")).unwrap();
+    store.export_tree(&scanned.tree_ref(), &dir.path().join("out")).unwrap();
+    assert_eq!(Folder::scan(&dir.path().join("out")).unwrap().tree_ref(), scanned.tree_ref());
+    let mut writer = store.writer(BlobRef::of(b"x")).unwrap();
+    writer.write(b"y").unwrap();
+    assert!(writer.finish().is_err());
+}
+
+#[test]
 fn a_blob_that_is_no_manifest_is_no_tree() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path()).unwrap();

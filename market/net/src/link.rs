@@ -10,7 +10,7 @@ use std::{
 
 /// First pause after a failed dial, and the longest: each failure doubles it.
 const PAUSE_LEAST: Duration = Duration::from_millis(100);
-const PAUSE_MOST: Duration = Duration::from_secs(2);
+const PAUSE_MOST: Duration = Duration::from_secs(1);
 
 /// A node that is reached at one or several addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ const PING: Duration = Duration::from_secs(5);
 const PONG: Duration = Duration::from_secs(10);
 /// A QUIC peer that has died is noticed after this, in milliseconds: no packet tells of it. Shorter than a
 /// heartbeat's deadline, so that a validator's restart costs no host its run.
-const QUIC_SILENCE: u32 = 5_000;
+const QUIC_SILENCE: u32 = 4_000;
 /// Connections of one peer: both transports, and some that are about to close.
 const PER_PEER: u32 = 8;
 /// Streams on one connection, and those that peers may hold open to us: of one peer, and together.
