@@ -70,6 +70,7 @@ fn config() -> Config {
         .epoch_interruption(false)
         // Stack. The second number only has to be no smaller: nothing runs asynchronously.
         .max_wasm_stack(STACK_BYTES)
+        .async_stack_size(STACK_BYTES + STACK_HOST_BYTES)
         // Growth never moves memory, so it fails at instantiation or not at all.
         .memory_reservation(4 << 30)
         .memory_guard_size(32 << 20)

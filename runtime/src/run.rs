@@ -221,7 +221,12 @@ impl Machine<'_> {
 
     /// Up to `s_0`.
     fn begin(&mut self, engine: &Engine, program: &Program) -> wasmtime::Result<StepCode> {
-        let instance = engine.linker().instantiate(&mut self.store, &program.module)?;
+        // Segments outside memory or table trap as the guest's doing; short of that, an admitted module within
+        // its limits fails to instantiate only for want of memory.
+        let instance = engine.linker().instantiate(&mut self.store, &program.module).map_err(|error| {
+            let known = error.is::<wasmtime::Trap>() || error.is::<Halt>();
+            if known { error } else { wasmtime::Error::new(Halt::Memory(format!("{error:#}"))) }
+        })?;
         let missing = |name: &str| wasmtime::Error::msg(format!("the rewritten module has no export {name:?}"));
         let memory =
             instance.get_memory(&mut self.store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
