@@ -350,7 +350,8 @@ fn write_genesis(dir: &Dir, genesis: &Genesis) -> Result<(), LogError> {
 /// Names are durable only once their folder is.
 fn sync_dir(dir: &Dir) -> Result<(), LogError> {
     if cfg!(unix) {
-        let sync = || dir.try_clone()?.into_std_file().sync_all();
+        // The handle itself is opened for paths alone and cannot be synced.
+        let sync = || dir.open(".")?.sync_all();
         sync().map_err(LogError::io("syncing the ledger folder"))?;
     }
     Ok(())
@@ -449,4 +450,93 @@ fn read_block(dir: &Dir, place: &Place, height: Height) -> Result<Block, LogErro
     }
     let block: Block = wire::decode(&body).map_err(|_| corrupt("it is no block"))?;
     if block.header.height == height { Ok(block) } else { Err(corrupt("it is another block")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_spec::{
+        block::{Header, entries_root},
+        id::{BlockId, LedgerRoot},
+        param::Params,
+        sign::{PublicKey, Signature},
+        unit::Time,
+    };
+    use tempfile::TempDir;
+
+    fn genesis() -> Genesis {
+        Genesis {
+            network: String::from("log"),
+            time: Time(1),
+            validator: PublicKey([1; 32]),
+            params: Params::DEVNET,
+            accounts: Vec::new(),
+        }
+    }
+
+    /// The log checks no signature, so any will do.
+    fn block(height: u64) -> Block {
+        let header = Header {
+            genesis: genesis().id(),
+            height: Height(height),
+            time: Time(height),
+            parent: BlockId([2; 32]),
+            entries: entries_root(&[]),
+            state: LedgerRoot([3; 32]),
+            beacon_proof: Signature([4; 64]),
+        };
+        Block { header, signature: Signature([5; 64]), entries: Vec::new() }
+    }
+
+    /// Twelve blocks, four to a segment.
+    fn three_segments() -> TempDir {
+        let folder = TempDir::new().expect("a folder");
+        let mut log = BlockLog::open(folder.path(), &genesis()).expect("a new log");
+        log.segment_bytes = 3 * (HEAD_BYTES + wire::encode(&block(1)).len()) as u64 + 1;
+        for height in 1..=12 {
+            log.append(&block(height)).expect("the disk works");
+        }
+        folder
+    }
+
+    #[test]
+    fn a_log_of_several_segments_reads_as_one() {
+        let folder = three_segments();
+        assert!(folder.path().join(segment_name(2)).exists() && !folder.path().join(segment_name(3)).exists());
+        let mut log = BlockLog::existing(folder.path()).expect("a sound log");
+        assert_eq!(log.len(), Height(12));
+        let heights: Vec<u64> = log.blocks().map(|block| block.expect("a block").header.height.0).collect();
+        assert_eq!(heights, (1..=12).collect::<Vec<_>>());
+        log.append(&block(13)).expect("the disk works");
+        assert_eq!(log.block(Height(13)).expect("the disk works"), Some(block(13)));
+    }
+
+    #[test]
+    fn only_the_last_segment_may_be_torn_and_none_may_be_missing() {
+        let folder = three_segments();
+        let middle = folder.path().join(segment_name(1));
+        let whole = std::fs::read(&middle).expect("a segment");
+        std::fs::write(&middle, &whole[..whole.len() - 1]).expect("a write");
+        let error = BlockLog::existing(folder.path()).expect_err("a damaged log");
+        assert!(matches!(error, LogError::Corrupt { segment: 1, .. }), "{error}");
+        std::fs::remove_file(&middle).expect("a removal");
+        let error = BlockLog::existing(folder.path()).expect_err("a damaged log");
+        assert!(matches!(error, LogError::Missing { segment: 1 }), "{error}");
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_is_appended_until_the_log_is_opened_anew() {
+        let folder = TempDir::new().expect("a folder");
+        let mut log = BlockLog::open(folder.path(), &genesis()).expect("a new log");
+        log.append(&block(1)).expect("the disk works");
+        // A handle that cannot be written is as near to a full disk as a test gets.
+        log.tail = File::open(folder.path().join(segment_name(0))).expect("a segment");
+        assert!(matches!(log.append(&block(2)), Err(LogError::Io { .. })));
+        assert!(matches!(log.append(&block(2)), Err(LogError::Poisoned)));
+        assert_eq!(log.len(), Height(1));
+        drop(log);
+        let mut log = BlockLog::existing(folder.path()).expect("a sound log");
+        log.append(&block(2)).expect("the disk works");
+        assert_eq!(log.len(), Height(2));
+    }
 }

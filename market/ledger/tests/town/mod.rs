@@ -260,10 +260,10 @@ impl Town {
         i128::from(self.state().balance(&account).0) + i128::from(bond) - i128::from(RICH)
     }
 
-    /// Carries out one line and says what came of it.
-    pub fn line(&mut self, line: &str) -> String {
+    /// The signed entry that a line asks for; `None` for a line that asks for none.
+    pub fn draft(&mut self, line: &str) -> Option<SignedEntry> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (verb, words) = words.split_first().expect("a verb");
+        let (verb, words) = words.split_first()?;
         let number = |at: usize| words[at].parse::<u64>().unwrap_or_else(|_| panic!("{line}"));
         let (signer, body) = match *verb {
             "transfer" => (words[0].into(), Body::Transfer { to: key(words[1]), amount: MicroCredits(number(2)) }),
@@ -320,37 +320,49 @@ impl Town {
                 };
                 (signer, body)
             }
+            _ => return None,
+        };
+        Some(self.sign(&signer, body))
+    }
+
+    /// Carries out one line and says what came of it.
+    pub fn line(&mut self, line: &str) -> String {
+        if let Some(signed) = self.draft(line) {
+            return said(&self.submit(signed));
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (verb, words) = words.split_first().expect("a verb");
+        let number = |at: usize| words[at].parse::<u64>().unwrap_or_else(|_| panic!("{line}"));
+        match *verb {
             "again" => {
                 let signed = self.last.clone().expect("an entry before");
-                return said(&self.submit(signed));
+                said(&self.submit(signed))
             }
             "wait" => {
                 self.wait(number(0));
-                return "ok".into();
+                "ok".into()
             }
             "jump" => {
                 self.now = self.now.after(Millis(number(0)));
                 self.settle_timers();
-                return "ok".into();
+                "ok".into()
             }
-            "job" => return words::job_phase(&self.state().jobs()[&self.run_id(words[0]).job].phase).into(),
+            "job" => words::job_phase(&self.state().jobs()[&self.run_id(words[0]).job].phase).into(),
             "unit" => {
                 let at = self.run_id(words[0]);
                 let unit = usize::try_from(at.unit).expect("few units");
-                return words::unit_phase(&self.state().jobs()[&at.job].units[unit].phase).into();
+                words::unit_phase(&self.state().jobs()[&at.job].units[unit].phase).into()
             }
             "run" => {
                 let run = self.run_id(words[0]);
-                return self.state().run(&run).map_or("none".into(), |run| words::run_phase(run.phase).into());
+                self.state().run(&run).map_or("none".into(), |run| words::run_phase(run.phase).into())
             }
-            "escrow" => return self.state().jobs()[&self.run_id(words[0]).job].escrow.to_string(),
-            "gain" => return self.gain(words[0]).to_string(),
-            "burned" => return self.state().burned().to_string(),
-            "locked" => return self.state().run(&self.run_id(words[0])).expect("a run").bond.to_string(),
+            "escrow" => self.state().jobs()[&self.run_id(words[0]).job].escrow.to_string(),
+            "gain" => self.gain(words[0]).to_string(),
+            "burned" => self.state().burned().to_string(),
+            "locked" => self.state().run(&self.run_id(words[0])).expect("a run").bond.to_string(),
             _ => panic!("{line}: unknown verb"),
-        };
-        let signed = self.sign(&signer, body);
-        said(&self.submit(signed))
+        }
     }
 }
 
