@@ -3,7 +3,7 @@
 use crate::support::*;
 use proptest::prelude::*;
 use samebit_spec::unit::Bytes;
-use samebit_wasi::{FUNCTIONS, GuestMemory, SliceMemory};
+use samebit_wasi::{Errno, FUNCTIONS, GuestMemory, SliceMemory};
 
 /// Numbers that calls trip over, and the ones that let them succeed.
 fn argument() -> impl Strategy<Value = u64> {
@@ -32,10 +32,10 @@ fn memory(noise: u64) -> Vec<u8> {
     for (index, path) in paths.iter().enumerate() {
         memory[index * 64..index * 64 + path.len()].copy_from_slice(path);
     }
-    for index in 12..24 {
+    for (index, turn) in (12..24).zip(12_u32..) {
         let at = index * 64;
-        memory[at..at + 8].copy_from_slice(&(noise.rotate_left(index as u32) & 0x0000_0fff_0000_ffff).to_le_bytes());
-        memory[at + 8] = (noise >> index) as u8 % 3;
+        memory[at..at + 8].copy_from_slice(&(noise.rotate_left(turn) & 0x0000_0fff_0000_ffff).to_le_bytes());
+        memory[at + 8] = noise.to_le_bytes()[index % 8] % 3;
     }
     memory
 }
@@ -60,7 +60,10 @@ fn run(calls: &[(usize, Vec<u64>)], noise: u64) -> Trace {
         if function.name == "proc_exit" {
             continue;
         }
-        guest.call(function.name, &args[..function.params.len()]);
+        let before = guest.settled();
+        if guest.call(function.name, &args[..function.params.len()]) != Errno::Success {
+            assert_eq!(guest.settled(), before, "W1: {} {args:?}", function.name);
+        }
         roots.push(guest.wasi.root());
         snapshots.push(guest.wasi.clone());
     }

@@ -24,7 +24,7 @@ pub(crate) const FILE: u64 = 0x08e0_01ff;
 /// All rights of a folder and of what it holds.
 pub(crate) const ALL: u64 = 0x0fff_ffff;
 /// All rights of a folder.
-pub(crate) const DIR: u64 = 0x0fbf_fe19 & !(1 << 22);
+pub(crate) const DIR: u64 = 0x0fbf_fe19;
 
 pub(crate) const CREAT: u32 = 1;
 pub(crate) const DIRECTORY: u32 = 2;
@@ -120,6 +120,14 @@ impl Guest {
 
     pub(crate) fn call(&mut self, name: &str, args: &[u64]) -> Errno {
         self.try_call(name, args).expect("the call returns to the guest")
+    }
+
+    /// The root once the clock has been brought to one late moment, so that only other differences are left.
+    pub(crate) fn settled(&self) -> [u8; 32] {
+        let mut wasi = self.wasi.clone();
+        let mut memory = SliceMemory(&mut []);
+        wasi.call(Call::SchedYield, &[], &mut memory, &self.shelf, Fuel(1 << 60)).expect("it returns");
+        wasi.root()
     }
 
     #[track_caller]
