@@ -1,0 +1,554 @@
+//! `samebit run`: runs a module here, in the sandbox that hosts use, and shows what they would sign.
+//!
+//! Nothing is sent. The guest sees what the options give it and nothing else of this machine; folders are shown as
+//! they are when the run begins, and no write of the guest reaches them.
+
+use super::{build, task};
+use crate::{
+    context::{Context, blob_failure, read_file},
+    exit::Exit,
+    report::{Failure, Format, Outcome, Ui},
+    text,
+};
+use indicatif::ProgressBar;
+use samebit_blobs::{BlobError, Folder};
+use samebit_runtime::{Content, Finished, Flow, HostFault, LoadError, Program, Runtime};
+use samebit_spec::{
+    abi,
+    content::{BlobRef, Tree, TreeRef},
+    execution::{Access, Execution, Limits, Mount, Outcome as Ended, Profile, TensorOps},
+    param,
+    task::TaskForm,
+    unit::{Bytes, Fuel},
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a run is before its progress is shown.
+const QUIET_TIME: Duration = Duration::from_secs(1);
+
+/// Run a module or a task here, in the sandbox that hosts use.
+///
+/// Takes any WASI command too, whoever compiled it. Its stdout and stderr pass through, and so does its exit code
+/// (255 for anything above); a task that fails exits 1, a trap 20, a limit 21. A stepped task's result is printed
+/// unless --out takes it.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  samebit run --input cases/ada/input target/samebit/hello.wasm
+  samebit run --out picture --input cases/whole/input .     builds the project here first
+  samebit run --dir . --env LANG=C cat.wasm -- README.md    a folder, copy-on-write
+  samebit run --fuel 1000000 -o json loop.wasm              outcome, digests, fuel and state root as one object")]
+pub struct RunArgs {
+    /// Show a folder to the guest, copy-on-write: what it writes there ends with the run.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    dirs: Vec<String>,
+    /// The job's input, at /in, read-only: a folder, or a single file, which becomes /in/input.
+    #[arg(long, value_name = "PATH")]
+    input: Option<PathBuf>,
+    /// Where the files of /out go: a folder that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A variable of the guest's environment.
+    #[arg(long = "env", value_name = "K=V")]
+    env: Vec<String>,
+    /// The guest's stdin. Default: empty.
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
+    /// Most fuel that the run may use.
+    #[arg(long, value_name = "N")]
+    fuel: Option<u64>,
+    /// Most linear memory.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// Seed of the guest's randomness, up to 64 hexadecimal digits, filled up with zeros. Default: zeros.
+    #[arg(long, value_name = "HEX")]
+    seed: Option<String>,
+    /// A .wasm file, a project's folder, or a task of the network by name or id.
+    #[arg(value_name = "MODULE.wasm|TASK")]
+    module: String,
+    /// The guest's arguments.
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// A run: `samebit/run/1`.
+#[derive(Serialize)]
+struct RunView {
+    schema: &'static str,
+    outcome: &'static str,
+    exit_code: Option<u32>,
+    trap: Option<String>,
+    limit: Option<String>,
+    stdout_digest: String,
+    stdout_bytes: u64,
+    output_digest: String,
+    output_tree: String,
+    output_files: usize,
+    fuel: u64,
+    steps: u32,
+    state_root: Option<String>,
+    history_root: String,
+    execution: String,
+    receipt: String,
+    module: String,
+    engine: String,
+}
+
+impl RunView {
+    fn new(finished: &Finished, program: &Program, engine: &str) -> Self {
+        let receipt = &finished.receipt;
+        let words = text::outcome(&receipt.outcome);
+        let detail = words.split_once(": ").map(|(_, detail)| detail.to_owned());
+        let (outcome, exit_code, trap, limit) = match receipt.outcome {
+            Ended::Exited { code } => ("exited", Some(code), None, None),
+            Ended::Failed => ("failed", None, None, None),
+            Ended::Trapped { .. } => ("trapped", None, detail, None),
+            Ended::Exhausted { .. } => ("exhausted", None, None, detail),
+        };
+        Self {
+            schema: "samebit/run/1",
+            outcome,
+            exit_code,
+            trap,
+            limit,
+            stdout_digest: receipt.output.stdout.id.to_string(),
+            stdout_bytes: receipt.output.stdout.len.0,
+            output_digest: receipt.output.id().to_string(),
+            output_tree: receipt.output.tree.id.to_string(),
+            output_files: finished.files.len(),
+            fuel: receipt.fuel.0,
+            steps: receipt.steps,
+            state_root: finished.history.last().map(ToString::to_string),
+            history_root: receipt.history.to_string(),
+            execution: receipt.execution.to_string(),
+            receipt: receipt.id().to_string(),
+            module: program.module().id.to_string(),
+            engine: engine.to_owned(),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
+    let RunArgs { dirs, input, out, env, stdin, fuel, memory, seed, module, args } = args;
+    // Everything that can be refused is refused before the work is done.
+    let world = World { args, env: variables(&env)?, seed: seed_of(seed.as_deref())?, limits: limits(fuel, memory)? };
+    check_args(&world)?;
+    if let Some(out) = &out {
+        check_out(out)?;
+    }
+    let mut content = Local::default();
+    let mut mounts = Vec::new();
+    if let Some(input) = &input {
+        mounts.push(content.mount(input, abi::INPUT_DIR.to_owned(), Access::ReadOnly, ui)?);
+    }
+    for dir in &dirs {
+        let (host, guest) = mapping(dir)?;
+        mounts.push(content.mount(host, guest, Access::CopyOnWrite, ui)?);
+    }
+    if let Some(stdin) = &stdin {
+        content.stdin = read_stdin(stdin)?.into();
+    }
+    let (name, bytes) = module_of(&module, ui)?;
+
+    let sandbox = Sandbox::new()?;
+    let program = sandbox.load(&module, &bytes)?;
+    let execution = world.execution(&program, &name, mounts, BlobRef::of(&content.stdin));
+    let finished = sandbox.run(&program, &execution, &content, ui)?;
+
+    if let Some(out) = &out {
+        write_out(out, &finished.files)?;
+    }
+    show(&finished, &program, &sandbox, out.is_some(), ui);
+    end(&finished, ui)
+}
+
+/// What a run is given besides content.
+struct World {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    seed: [u8; 32],
+    limits: Limits,
+}
+
+impl World {
+    fn execution(self, program: &Program, name: &str, mounts: Vec<Mount>, stdin: BlobRef) -> Execution {
+        let Self { args, env, seed, limits } = self;
+        let mut all = vec![name.to_owned()];
+        all.extend(args);
+        Execution {
+            profile: Profile::Samebit1,
+            module: program.module().id,
+            mounts,
+            args: all,
+            env,
+            stdin,
+            seed,
+            unit: 0,
+            limits,
+            step_budget: param::STEP_BUDGET_DEFAULT,
+            tensor_ops: TensorOps(0),
+        }
+    }
+}
+
+/// The sandbox that hosts use, in this process.
+pub(super) struct Sandbox {
+    runtime: Runtime,
+}
+
+impl Sandbox {
+    /// Sets the engine up.
+    pub(super) fn new() -> Result<Self, Failure> {
+        Ok(Self { runtime: Runtime::new().map_err(|fault| fault_failure(&fault))? })
+    }
+
+    /// Compiles a module; `shown` is what people know it as.
+    pub(super) fn load(&self, shown: &str, bytes: &[u8]) -> Result<Program, Failure> {
+        self.runtime.load(bytes).map_err(|error| match error {
+            LoadError::Refused(refusal) => Failure::new(Exit::ModuleRefused, format!("{shown} is refused: {refusal}"))
+                .help("no host would take it either; it must be compiled for wasm32-wasip1"),
+            LoadError::Fault(fault) => fault_failure(&fault),
+        })
+    }
+
+    /// Runs an execution to its outcome; shows how far it is when it takes longer than a second.
+    pub(super) fn run(
+        &self,
+        program: &Program,
+        execution: &Execution,
+        content: &dyn Content,
+        ui: &Ui,
+    ) -> Result<Finished, Failure> {
+        let begun = Instant::now();
+        let mut bar: Option<ProgressBar> = None;
+        let finished = self.runtime.run(program, execution, content, &mut |progress| {
+            if begun.elapsed() > QUIET_TIME {
+                let bar = bar.get_or_insert_with(|| ui.spinner("running"));
+                bar.set_message(format!("running: step {}, {} fuel", progress.step, text::fuel(progress.fuel)));
+            }
+            Flow::Go
+        });
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        finished.map_err(|fault| fault_failure(&fault))
+    }
+}
+
+/// The job that a network would make of these files and default options: what `samebit test` runs.
+pub(super) fn job_execution(program: &Program, name: &str, input: TreeRef) -> Execution {
+    let world = World { args: Vec::new(), env: Vec::new(), seed: [0; 32], limits: Limits::default() };
+    let mount = Mount { path: abi::INPUT_DIR.to_owned(), tree: input, access: Access::ReadOnly };
+    world.execution(program, name, vec![mount], BlobRef::of(&[]))
+}
+
+/// The user's folders as content.
+#[derive(Default)]
+pub(super) struct Local {
+    folders: Vec<Folder>,
+    stdin: Arc<[u8]>,
+}
+
+impl Local {
+    /// Reads what is at `host` and mounts it at `guest`.
+    pub(super) fn mount(&mut self, host: &Path, guest: String, access: Access, ui: &Ui) -> Result<Mount, Failure> {
+        let folder = Folder::scan(host).map_err(|error| match &error {
+            BlobError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Failure::new(Exit::NotFound, format!("{} is not there", host.display()))
+            }
+            _ => blob_failure(&error),
+        })?;
+        for skipped in &folder.scanned().skipped {
+            let path = host.join(&skipped.path);
+            ui.note(format!("left out: {} ({})", path.display(), skipped.reason));
+        }
+        let tree = folder.tree_ref();
+        self.folders.push(folder);
+        Ok(Mount { path: guest, tree, access })
+    }
+}
+
+impl Content for Local {
+    fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
+        if BlobRef::of(&self.stdin) == *blob {
+            return Ok(self.stdin.clone());
+        }
+        for folder in &self.folders {
+            match folder.read(blob) {
+                Ok(bytes) => return Ok(bytes.into()),
+                Err(BlobError::Missing { .. }) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err(format!("{} is in none of the folders", blob.id))
+    }
+
+    fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
+        let folder = self.folders.iter().find(|folder| folder.tree_ref() == *tree);
+        folder.map(|folder| folder.tree().clone()).ok_or_else(|| format!("{} is no folder that is shown", tree.id))
+    }
+}
+
+/// Prose for what this machine could not do.
+pub(super) fn fault_failure(fault: &HostFault) -> Failure {
+    Failure::new(Exit::Environment, format!("this machine could not run it: {fault}"))
+        .help("this says nothing about the task; `samebit doctor` checks this machine")
+}
+
+/// The module that was asked for, and the name it is run under.
+fn module_of(given: &str, ui: &Ui) -> Result<(String, Vec<u8>), Failure> {
+    let path = Path::new(given);
+    if path.is_dir() {
+        let built = build::project(path, ui)?;
+        return Ok((built.manifest.name, built.bytes));
+    }
+    if path.is_file() {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+        return Ok((stem, read_file(path, param::MODULE_BYTES_MAX)?));
+    }
+    if path.extension().is_some_and(|extension| extension == "wasm") || given.contains('/') {
+        return Err(Failure::new(Exit::NotFound, format!("{given} is not there"))
+            .help("`samebit build` compiles a project and says where its module is"));
+    }
+    let context = Context::new(ui)?;
+    if !context.has_network() {
+        return Err(Failure::new(Exit::NotFound, format!("{given:?} is neither a file nor a folder here"))
+            .help("a task by name or id needs a network: `samebit devnet up` starts one, `--network FILE` joins one"));
+    }
+    let (mut network, store) = (context.connect()?, context.store()?);
+    let (_, manifest) = task::find(&network, given)?;
+    network.fetch(&manifest.module, &store)?;
+    let bytes = store.read(&manifest.module).map_err(|error| blob_failure(&error))?;
+    Ok((manifest.name, bytes))
+}
+
+/// `HOST` or `HOST::GUEST`.
+fn mapping(given: &str) -> Result<(&Path, String), Failure> {
+    let (host, guest) = given.split_once("::").unwrap_or((given, given));
+    let guest = if guest.len() > 1 { guest.trim_end_matches('/') } else { guest };
+    if host.is_empty() || guest.is_empty() || guest.contains('\0') {
+        return Err(Failure::new(Exit::Usage, format!("--dir {given:?} is not HOST[::GUEST]"))
+            .help("for example `--dir .` or `--dir data::/data`"));
+    }
+    if [abi::INPUT_DIR, abi::OUTPUT_DIR].contains(&guest) {
+        return Err(Failure::new(Exit::Usage, format!("{guest} is not free for --dir"))
+            .help("`--input PATH` fills /in, `--out DIR` takes /out"));
+    }
+    Ok((Path::new(host), guest.to_owned()))
+}
+
+fn variables(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let variable = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err(Failure::new(Exit::Usage, format!("--env {text:?} is not NAME=VALUE"))),
+    };
+    given.iter().map(variable).collect()
+}
+
+fn seed_of(given: Option<&str>) -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    let Some(given) = given else { return Ok(seed) };
+    let bytes = hex::decode(given).ok().filter(|bytes| bytes.len() <= seed.len()).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("--seed {given:?} is not an even number of up to 64 hexadecimal digits"))
+    })?;
+    seed[..bytes.len()].copy_from_slice(&bytes);
+    Ok(seed)
+}
+
+fn limits(fuel: Option<u64>, memory: Option<u64>) -> Result<Limits, Failure> {
+    let bounded = |name: &str, given: Option<u64>, default: u64, max: u64| match given.unwrap_or(default) {
+        value if value <= max => Ok(value),
+        value => Err(Failure::new(Exit::Usage, format!("--{name} {value} is above {max}, the most any job may have"))),
+    };
+    let mut limits = Limits::default();
+    limits.fuel = Fuel(bounded("fuel", fuel, limits.fuel.0, param::FUEL_MAX.0)?);
+    limits.memory = Bytes(bounded("memory", memory, limits.memory.0, param::MEMORY_MAX.0)?);
+    Ok(limits)
+}
+
+/// Arguments and environment are held to what a job may have, so that what runs here can be ordered.
+fn check_args(world: &World) -> Result<(), Failure> {
+    let env = world.env.iter().map(|(name, value)| name.len() + value.len());
+    let bytes: usize = world.args.iter().map(String::len).chain(env).sum();
+    let count = world.args.len() + world.env.len();
+    if bytes > param::ARGS_BYTES_MAX || count > param::ARGS_MAX {
+        let (most, many) = (param::ARGS_BYTES_MAX, param::ARGS_MAX);
+        let what =
+            format!("{count} arguments and variables of {bytes} bytes are too many, at most {many} of {most} bytes");
+        return Err(Failure::new(Exit::Usage, what).help("give larger data as files: `--input PATH` or `--dir DIR`"));
+    }
+    Ok(())
+}
+
+fn read_stdin(path: &Path) -> Result<Vec<u8>, Failure> {
+    let max = param::FILES_DEFAULT.0;
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Environment };
+        return Err(Failure::new(exit, format!("{}: {error}", path.display())));
+    }
+    if bytes.len() as u64 > max {
+        let what = format!("{} is larger than {}", path.display(), text::bytes(Bytes(max)));
+        return Err(Failure::new(Exit::Usage, what).help("give larger data as files: `--dir DIR`"));
+    }
+    Ok(bytes)
+}
+
+/// Refuses an output folder with something in it.
+fn check_out(out: &Path) -> Result<(), Failure> {
+    let is_free = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if is_free {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, format!("{} is there and is no empty folder", out.display()))
+        .help("choose another folder for --out: nothing is overwritten"))
+}
+
+/// Writes all files or none: into a folder beside `out`, which then gets its name.
+fn write_out(out: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    let written = (|| -> io::Result<()> {
+        let out = std::path::absolute(out)?;
+        let (Some(parent), Some(name)) = (out.parent(), out.file_name()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a folder's name"));
+        };
+        fs::create_dir_all(parent)?;
+        let partial = parent.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+        fs::create_dir(&partial)?;
+        let done = write_files(&partial, files).and_then(|()| fs::rename(&partial, &out));
+        if done.is_err() {
+            // Ours alone: nobody else makes this name.
+            let _ = fs::remove_dir_all(&partial);
+        }
+        done
+    })();
+    written.map_err(|error| Failure::new(Exit::Environment, format!("{}: {error}", out.display())))
+}
+
+fn write_files(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+    let mut made = BTreeSet::new();
+    for (path, bytes) in files {
+        // The sandbox gives sound relative paths; whatever is not one is refused here again.
+        let sound = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if !sound || Path::new(path).is_absolute() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path:?} leaves the folder")));
+        }
+        let at = folder.join(path);
+        if let Some(parent) = at.parent()
+            && made.insert(parent.to_path_buf())
+        {
+            fs::create_dir_all(parent)?;
+        }
+        fs::File::create_new(&at)?.write_all(bytes)?;
+    }
+    Ok(())
+}
+
+/// Shows what the run put out.
+fn show(finished: &Finished, program: &Program, sandbox: &Sandbox, kept: bool, ui: &Ui) {
+    // A closed pipe (`| head`) is the reader's wish, not an error.
+    let _ = io::stderr().lock().write_all(&finished.stderr);
+    if ui.format != Format::Text {
+        ui.data(String::new, &RunView::new(finished, program, sandbox.runtime.engine_build()));
+        return;
+    }
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(&finished.stdout);
+    let result = finished.files.iter().find(|(path, _)| path == abi::RESULT_NAME);
+    if let (TaskForm::Stepped, false, Some((_, result))) = (program.form(), kept, result) {
+        let _ = stdout.write_all(result).and_then(|()| stdout.write_all(b"\n"));
+    }
+    let _ = stdout.flush();
+    drop(stdout);
+    let receipt = &finished.receipt;
+    ui.note(format!(
+        "{}, {} fuel, {}, {}",
+        text::outcome(&receipt.outcome),
+        text::fuel(receipt.fuel),
+        text::count(receipt.steps as usize, "step"),
+        receipt.output.id().short(),
+    ));
+}
+
+/// The exit code, or prose for a run that came to no end of its own.
+fn end(finished: &Finished, ui: &Ui) -> Outcome {
+    let outcome = &finished.receipt.outcome;
+    let failure = |exit, help: &str| Err(Failure::new(exit, format!("the task {}", text::outcome(outcome))).help(help));
+    match outcome {
+        Ended::Exited { code: 0 } => Ok(Exit::Done),
+        // A shell sees eight bits; what does not fit must not look like success.
+        Ended::Exited { code } => Ok(Exit::Guest(u8::try_from(*code).unwrap_or(u8::MAX))),
+        Ended::Failed => {
+            if finished.stderr.is_empty() {
+                ui.note("the task failed and gave no reason");
+            }
+            Ok(Exit::Guest(1))
+        }
+        Ended::Trapped { .. } => failure(Exit::Trapped, "what it wrote to stderr is above; a panic in Rust traps"),
+        Ended::Exhausted { .. } => failure(
+            Exit::LimitReached,
+            "`--fuel N` and `--memory BYTES` give it more; a stepped task should do less in each step",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_shown_under_its_own_name_unless_another_is_given() {
+        let cases = [(".", ".", "."), ("data/", "data/", "data"), ("a::/b/", "a", "/b"), ("/", "/", "/")];
+        for (given, host, guest) in cases {
+            assert_eq!(mapping(given).expect("sound"), (Path::new(host), guest.to_owned()), "{given}");
+        }
+        for given in ["", "::", "a::", "::b", "a::/in", "a::/out/"] {
+            assert_eq!(mapping(given).expect_err("refused").exit, Exit::Usage, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_seed_is_filled_up_with_zeros() {
+        assert_eq!(seed_of(None).expect("none"), [0; 32]);
+        assert_eq!(seed_of(Some("0aff")).expect("short")[..3], [0x0a, 0xff, 0]);
+        assert_eq!(seed_of(Some(&"11".repeat(32))).expect("full"), [0x11; 32]);
+        for given in ["0", "zz", &"11".repeat(33)] {
+            assert_eq!(seed_of(Some(given)).expect_err("refused").exit, Exit::Usage, "{given}");
+        }
+    }
+
+    #[test]
+    fn limits_and_variables_out_of_bounds_are_refused_with_their_value() {
+        assert_eq!(limits(Some(7), None).expect("sound").fuel, Fuel(7));
+        assert!(limits(Some(u64::MAX), None).expect_err("refused").what.contains("18446744073709551615"));
+        assert!(limits(None, Some(u64::MAX)).is_err());
+        assert_eq!(variables(&["A=b=c".into()]).expect("sound"), [("A".to_owned(), "b=c".to_owned())]);
+        assert!(variables(&["=x".into()]).is_err() && variables(&["x".into()]).is_err());
+    }
+
+    #[test]
+    fn output_is_written_whole_into_a_new_folder_and_never_over_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let out = dir.path().join("out");
+        let files = [("a/b".to_owned(), b"1".to_vec()), ("c".to_owned(), b"2".to_vec())];
+        check_out(&out).expect("it is new");
+        write_out(&out, &files).expect("written");
+        assert_eq!(fs::read(out.join("a/b")).expect("there"), b"1");
+        assert_eq!(check_out(&out).expect_err("it is not empty").exit, Exit::Usage);
+        let hostile = [("c".to_owned(), b"2".to_vec()), ("../c".to_owned(), b"3".to_vec())];
+        write_out(&dir.path().join("other"), &hostile).expect_err("it leaves the folder");
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1, "nothing is left over");
+    }
+}
