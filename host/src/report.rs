@@ -114,11 +114,6 @@ impl Ui {
         }
     }
 
-    /// Whether someone watches stderr.
-    pub fn is_watched(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal()
-    }
-
     /// A progress bar of `len` bytes on stderr.
     pub fn bytes_bar(&self, len: u64, label: impl Into<Cow<'static, str>>) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(Some(len), self.target()).with_message(label);

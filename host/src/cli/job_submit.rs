@@ -171,7 +171,7 @@ fn task_for(
     ui: &Ui,
 ) -> Result<(TaskId, BlobRef), Failure> {
     let path = Path::new(&args.task);
-    let is_file = path.extension().is_some_and(|ending| ending == "wasm") || path.join("Cargo.toml").is_file();
+    let is_file = path.extension().is_some_and(|ending| ending == "wasm") || super::build::is_project(path);
     if !is_file {
         let (id, manifest) = task::find(network, &args.task)?;
         if manifest.name == args.task {
@@ -179,7 +179,7 @@ fn task_for(
         }
         return Ok((id, manifest.module));
     }
-    let module = Module::read(path, None, String::new(), ui)?;
+    let module = Module::read(path, None, None, ui)?;
     // The same code under another description is the same work: an order takes what is published.
     let known = network.tasks().into_iter().rev();
     if let Some((id, manifest)) = known.into_iter().find(|(_, known)| known.module == module.manifest.module) {

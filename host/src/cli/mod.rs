@@ -1,6 +1,7 @@
 //! The commands: four verbs for writing tasks, then nouns. A file each.
 
 mod audit;
+mod build;
 mod devnet;
 mod doctor;
 pub mod host;
@@ -9,7 +10,10 @@ mod job_output;
 mod job_submit;
 mod key;
 mod ledger;
+mod new;
+mod run;
 mod task;
+mod test;
 pub mod validator;
 
 use crate::report::{Outcome, Ui};
@@ -17,6 +21,10 @@ use crate::report::{Outcome, Ui};
 /// What to do.
 #[derive(clap::Subcommand)]
 pub enum Command {
+    New(new::NewArgs),
+    Build(build::BuildArgs),
+    Run(run::RunArgs),
+    Test(test::TestArgs),
     Devnet(devnet::DevnetArgs),
     Task(task::TaskArgs),
     Job(job::JobArgs),
@@ -42,6 +50,10 @@ impl Command {
 /// Does it.
 pub fn run(command: Command, ui: &Ui) -> Outcome {
     match command {
+        Command::New(args) => new::run(args, ui),
+        Command::Build(args) => build::run(args, ui),
+        Command::Run(args) => run::run(args, ui),
+        Command::Test(args) => test::run(args, ui),
         Command::Devnet(args) => devnet::run(args, ui),
         Command::Task(args) => task::run(args, ui),
         Command::Job(args) => job::run(args, ui),

@@ -1,5 +1,6 @@
 //! `samebit task`: publishes code and shows what is published.
 
+use super::build;
 use crate::{
     context::{Context, Network, read_file},
     exit::Exit,
@@ -59,9 +60,9 @@ struct PublishArgs {
     /// Its name. Default: the file's or the project's.
     #[arg(long)]
     name: Option<String>,
-    /// One line for people.
-    #[arg(long, default_value = "")]
-    about: String,
+    /// One line for people. Default: the project's.
+    #[arg(long, value_name = "TEXT")]
+    about: Option<String>,
     /// The key that signs.
     #[arg(long, default_value = "default")]
     key: String,
@@ -170,13 +171,19 @@ pub struct Module {
 
 impl Module {
     /// Reads a .wasm file, or builds a project's, and checks that hosts would admit it.
-    pub fn read(path: &Path, name: Option<String>, about: String, ui: &Ui) -> Result<Self, Failure> {
-        let file = path.to_owned();
-        let _ = ui;
-        let name = match name {
-            Some(name) => name,
-            None => name_of(&file),
+    pub fn read(path: &Path, name: Option<String>, about: Option<String>, ui: &Ui) -> Result<Self, Failure> {
+        let (bytes, form, own_name, own_about) = if path.is_dir() {
+            let built = build::project(path, ui)?;
+            (built.bytes, built.manifest.form, built.manifest.name, built.manifest.about)
+        } else {
+            let bytes = read_file(path, param::MODULE_BYTES_MAX)?;
+            let seen = inspect(&bytes).map_err(|refusal| {
+                Failure::new(Exit::ModuleRefused, format!("{} is refused: {refusal}", path.display()))
+                    .help("a task imports only wasi_snapshot_preview1; `samebit build` checks a project")
+            })?;
+            (bytes, seen.form, name_of(path), String::new())
         };
+        let (name, about) = (name.unwrap_or(own_name), about.unwrap_or(own_about));
         if !is_name(&name) {
             return Err(Failure::new(Exit::Usage, format!("{name:?} is no name for a task"))
                 .help("give `--name`: a-z 0-9 - _ . beginning with a letter or digit"));
@@ -185,12 +192,7 @@ impl Module {
             let max = param::ABOUT_MAX;
             return Err(Failure::new(Exit::Usage, format!("--about is one line of at most {max} bytes")));
         }
-        let bytes = read_file(&file, param::MODULE_BYTES_MAX)?;
-        let seen = inspect(&bytes).map_err(|refusal| {
-            Failure::new(Exit::ModuleRefused, format!("{} is refused: {refusal}", file.display()))
-                .help("`samebit build` checks a project and names the place")
-        })?;
-        let manifest = TaskManifest { name, module: BlobRef::of(&bytes), form: seen.form, about };
+        let manifest = TaskManifest { name, module: BlobRef::of(&bytes), form, about };
         Ok(Self { bytes, manifest })
     }
 }
