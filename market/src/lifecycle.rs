@@ -283,7 +283,6 @@ pub fn stall(params: &Params) -> Millis {
 }
 
 /// A new record for `spec`, whose escrow the ledger has locked, and its timer.
-#[must_use]
 pub fn open(spec: JobSpec, cost: &Cost, context: &Context<'_>) -> (JobRecord, Effect) {
     let unit = UnitRecord { phase: UnitPhase::Placing, runs: Vec::new(), escrow: cost.escrow_per_unit };
     let until = context.now.after(context.params.custody);

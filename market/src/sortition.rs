@@ -1,4 +1,4 @@
-//! Decides which hosts run a unit: a weighted draw that anyone can repeat (`spec/04-verification.md`, section 3).
+//! Decides which hosts run a unit: a weighted draw that anyone can repeat (`spec/04-verification.md`, section 4).
 //!
 //! Each candidate gets the ticket `-ln(u) / w`, where `u` in (0, 1] is made of the block's beacon, the job, the
 //! unit and the host, and `w` is the host's whole bond. The smallest tickets win. The smallest of independent
