@@ -1,5 +1,5 @@
 //! Order of a run: instantiate, initialise, step, finish; a root after each; one outcome (`spec/03-execution.md`,
-//! sections 4 to 7).
+//! sections 4 to 8).
 //!
 //! A *stretch* is the guest's work between two roots. It runs on an allowance of fuel, and it either ends, and
 //! its state is committed, or it does not, and the state before it stands.

@@ -144,17 +144,16 @@ fn each_root_is_the_hash_of_the_state_image_and_a_trapped_step_leaves_the_image_
         limits: execution.limits,
         stderr_kept: 0,
     });
-    for (index, root) in finished.history.iter().enumerate() {
-        let progress = seen[index];
+    for ((index, root), progress) in (0_u32..).zip(&finished.history).zip(&seen) {
         // The third step's root has its number and its fuel, and the state that the second left.
-        let count = index.min(2) as u32;
+        let count = index.min(2);
         let mut memory = vec![0; 65_536];
         memory[0] = 0xff;
         memory[8..12].copy_from_slice(&count.to_le_bytes());
         memory[5000..5004].copy_from_slice(b"kept");
         let image = StateImage {
             execution: execution.id(),
-            step: index as u32,
+            step: index,
             fuel: progress.fuel,
             memory_pages: 1,
             memory: state::memory_root(&memory),
@@ -167,7 +166,7 @@ fn each_root_is_the_hash_of_the_state_image_and_a_trapped_step_leaves_the_image_
         };
         assert_eq!(image.root(), *root, "root {index}");
         assert_eq!(progress.root, Some(*root));
-        assert_eq!(progress.step, index as u32);
+        assert_eq!(progress.step, index);
     }
     assert_eq!(finished.receipt.history, state::history_root(&finished.history));
     assert_eq!(finished.receipt.fuel, seen[3].fuel);

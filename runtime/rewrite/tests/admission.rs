@@ -289,10 +289,10 @@ fn data_beyond_its_limit_is_refused() {
 
 fn leb(into: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
-        into.push((value & 0x7f) as u8 | 0x80);
+        into.push(0x80 | u8::try_from(value & 0x7f).expect("seven bits"));
         value >>= 7;
     }
-    into.push(value as u8);
+    into.push(u8::try_from(value).expect("seven bits"));
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn preopened_folders_are_the_mounts_in_order_and_then_out() {
         names.push(String::from_utf8(guest.bytes(0x9_0000, len as usize).to_vec()).unwrap());
         assert_eq!(guest.call("fd_prestat_dir_name", &[fd, 0x9_0000, u64::from(len) - 1]), Errno::NameTooLong);
     }
-    assert_eq!(names, ["/in", "/work", "/out"]);
+    assert_eq!(names, ["/in", "/data", "/out"]);
     for fd in [0, 2, 6] {
         assert_eq!(guest.call("fd_prestat_get", &[fd, OUT.into()]), Errno::BadF);
         assert_eq!(guest.call("fd_prestat_dir_name", &[fd, OUT.into(), 9]), Errno::BadF);

@@ -42,7 +42,7 @@ fn file_bytes_are_bounded_however_they_come_about() {
 fn a_copy_of_a_mounted_file_counts_whole() {
     let mut guest = Guest::with(|config| {
         config.limits.files = Bytes(6);
-        config.mounts[1] = mount("/work", Access::CopyOnWrite, INPUT);
+        config.mounts[1] = mount("/data", Access::CopyOnWrite, INPUT);
     });
     let small = guest.open(4, "a.txt", 0).unwrap();
     let large = guest.open(4, "deep/er/file", 0).unwrap();

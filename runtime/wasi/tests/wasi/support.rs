@@ -94,7 +94,7 @@ pub(crate) const INPUT: &[(&str, &[u8])] =
     &[("a.txt", b"first"), ("deep/er/file", b"far down"), ("deep-er", b"beside"), ("empty", b"")];
 
 impl Guest {
-    /// `/in` read-only at 3, `/work` copy-on-write at 4, `/out` at 5.
+    /// `/in` read-only at 3, `/data` copy-on-write at 4, `/out` at 5.
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -102,7 +102,7 @@ impl Guest {
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         config.mounts.push(mount(abi::INPUT_DIR, Access::ReadOnly, INPUT));
-        config.mounts.push(mount("/work", Access::CopyOnWrite, INPUT));
+        config.mounts.push(mount("/data", Access::CopyOnWrite, INPUT));
         change(&mut config);
         let mut shelf = Shelf::default();
         let contents = INPUT.iter().map(|(_, bytes)| *bytes).chain([&b"from stdin"[..]]);
