@@ -199,17 +199,27 @@ fn totals(rows: &[Row]) -> Totals {
 }
 
 fn licences(rows: &[Row]) -> Vec<Licence> {
-    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for row in rows {
-        let (crates, code) = sums.entry(&row.licence).or_default();
+        let (crates, code) = sums.entry(sorted(&row.licence)).or_default();
         *crates += 1;
         *code = code.saturating_add(row.code);
     }
     let mut licences: Vec<Licence> =
-        sums.into_iter().map(|(licence, (crates, code))| Licence { licence: licence.into(), crates, code }).collect();
+        sums.into_iter().map(|(licence, (crates, code))| Licence { licence, crates, code }).collect();
     // The sort is stable, so names stay in order among equals.
     licences.sort_by_key(|licence| u64::MAX - licence.crates);
     licences
+}
+
+/// A choice of licences in the order of their names: `MIT OR Apache-2.0` is `Apache-2.0 OR MIT`. Any other expression
+/// stays as it is.
+fn sorted(licence: &str) -> String {
+    let mut choices: Vec<&str> = licence.split(" OR ").collect();
+    if choices.iter().all(|choice| !choice.contains([' ', '(', ')'])) {
+        choices.sort_unstable();
+    }
+    choices.join(" OR ")
 }
 
 #[cfg(test)]
@@ -259,7 +269,7 @@ mod tests {
         let census = census.unwrap();
         assert_eq!(census.malformed, ["0.json", "2.json"]);
         assert_eq!(census.totals.crates, 1);
-        assert!(markdown.contains("2 results are no census"), "{markdown}");
+        assert!(markdown.contains("left out: 0.json, 2.json."), "{markdown}");
     }
 
     #[test]
@@ -270,6 +280,20 @@ mod tests {
         assert!(markdown.contains("| a\\|b \\| c |"), "{markdown}");
         assert!(csv.contains("\"\"\"MIT\"\", =1+1\""), "{csv}");
         assert_eq!(csv.lines().count(), 3);
+    }
+
+    #[test]
+    fn a_choice_of_licences_is_one_licence_whatever_its_order() {
+        let cases = [
+            ("MIT OR Apache-2.0", "Apache-2.0 OR MIT"),
+            ("Apache-2.0 OR MIT", "Apache-2.0 OR MIT"),
+            ("(MIT OR Apache-2.0) AND Unicode-3.0", "(MIT OR Apache-2.0) AND Unicode-3.0"),
+            ("MIT OR Apache-2.0 WITH LLVM-exception", "MIT OR Apache-2.0 WITH LLVM-exception"),
+            ("none", "none"),
+        ];
+        for (given, same) in cases {
+            assert_eq!(sorted(given), same);
+        }
     }
 
     #[test]

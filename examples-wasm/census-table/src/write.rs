@@ -26,7 +26,7 @@ pub(crate) fn markdown(census: &Census) -> String {
     ));
     if !census.malformed.is_empty() {
         let names: Vec<String> = census.malformed.iter().map(|name| cell(name)).collect();
-        line(format!("\n{} results are no census: {}.", names.len(), names.join(", ")));
+        line(format!("\nNot a census, and left out: {}.", names.join(", ")));
     }
     line("\n| crate | version | licence | unsafe | forbidden | code | comment | blank | files |".to_string());
     line("|---|---|---|---:|---|---:|---:|---:|---:|".to_string());

@@ -25,8 +25,8 @@ pub struct Counts {
 /// comment is blank.
 #[must_use]
 pub fn count(text: &str) -> Counts {
-    let mut lexer = Lexer { text, at: 0, line: Line::Blank, counts: Counts::default(), forbidding: false };
-    lexer.run();
+    let mut lexer = Lexer::new(text.to_owned());
+    while !lexer.advance(text.len()) {}
     lexer.counts
 }
 
@@ -38,23 +38,39 @@ enum Line {
     Code,
 }
 
-struct Lexer<'a> {
-    text: &'a str,
+/// A file that is being counted.
+pub(crate) struct Lexer {
+    text: String,
     /// A character boundary of `text`.
     at: usize,
     line: Line,
-    counts: Counts,
+    pub(crate) counts: Counts,
     /// Between `forbid` and the end of its list.
     forbidding: bool,
 }
 
-impl Lexer<'_> {
-    fn run(&mut self) {
+impl Lexer {
+    pub(crate) fn new(text: String) -> Self {
+        let mut lexer = Self { text, at: 0, line: Line::Blank, counts: Counts::default(), forbidding: false };
         // A first line `#!...` that is no attribute is for a shell.
-        if self.text.starts_with("#!") && !self.text[2..].trim_start().starts_with('[') {
-            self.line_comment();
+        if lexer.text.starts_with("#!") && !lexer.text[2..].trim_start().starts_with('[') {
+            lexer.line_comment();
         }
-        while let Some(next) = self.peek() {
+        lexer
+    }
+
+    /// How far it is.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Reads about `bytes` further, to the end of the comment or literal that passes them. Says whether that was
+    /// all.
+    pub(crate) fn advance(&mut self, bytes: usize) -> bool {
+        let end = self.at.saturating_add(bytes);
+        while self.at < end
+            && let Some(next) = self.peek()
+        {
             match next {
                 '/' if self.rest().starts_with("//") => self.line_comment(),
                 '/' if self.rest().starts_with("/*") => self.block_comment(),
@@ -69,10 +85,12 @@ impl Lexer<'_> {
                 }
             }
         }
-        // A last line without a line feed is a line, unless nothing is on it.
-        if !self.text.is_empty() && !self.text.ends_with('\n') {
+        let is_all = self.at == self.text.len();
+        // A last line without a line feed is a line.
+        if is_all && !self.text.is_empty() && !self.text.ends_with('\n') {
             self.end_line();
         }
+        is_all
     }
 
     fn rest(&self) -> &str {
@@ -196,12 +214,13 @@ impl Lexer<'_> {
         let start = self.at;
         self.skip_word();
         let word = &self.text[start..self.at];
+        let is_plain = word == "r";
         if matches!(word, "r" | "br" | "cr") {
             let hashes = self.rest().bytes().take_while(|byte| *byte == b'#').count();
             let after = self.rest()[hashes..].chars().next();
             if after == Some('"') {
                 self.raw_string(hashes);
-            } else if hashes == 1 && word == "r" && after.is_some_and(is_word) {
+            } else if hashes == 1 && is_plain && after.is_some_and(is_word) {
                 self.bump(Line::Code);
                 self.skip_word();
             }
@@ -281,6 +300,18 @@ mod tests {
         check("let c = 'é'; let d = '\u{1F600}'; unsafe {}\n", [1, 0, 0, 1]);
         check("fn f<'a, 'b: 'a>(x: &'a str) { unsafe {} }\n", [1, 0, 0, 1]);
         check("'outer: loop { break 'outer; } // \"\nunsafe {}\n", [2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn where_a_file_is_interrupted_changes_nothing() {
+        let text = include_str!("lexer.rs");
+        let whole = count(text);
+        assert!(whole.code > 200 && whole.comment > 20 && whole.unsafe_uses == 0, "{whole:?}");
+        for bytes in [1, 7, 1_000] {
+            let mut lexer = Lexer::new(text.to_owned());
+            while !lexer.advance(bytes) {}
+            assert_eq!(lexer.counts, whole, "{bytes} at a time");
+        }
     }
 
     #[test]

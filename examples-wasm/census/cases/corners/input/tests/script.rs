@@ -1,0 +1,4 @@
+#!/usr/bin/env rust-script "
+
+fn main() {}
+/* never closed: unsafe
