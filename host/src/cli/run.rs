@@ -16,7 +16,7 @@ use samebit_runtime::{Content, Finished, Flow, HostFault, LoadError, Program, Ru
 use samebit_spec::{
     abi,
     content::{BlobRef, Tree, TreeRef},
-    execution::{Access, Execution, Limits, Mount, Outcome as Ended, Profile, TensorOps},
+    execution::{Access, Execution, Limit, Limits, Mount, Outcome as Ended, Profile, TensorOps},
     param,
     task::TaskForm,
     unit::{Bytes, Fuel},
@@ -485,7 +485,8 @@ fn show(finished: &Finished, program: &Program, sandbox: &Sandbox, kept: bool, u
 /// The exit code, or prose for a run that came to no end of its own.
 fn end(finished: &Finished, ui: &Ui) -> Outcome {
     let outcome = &finished.receipt.outcome;
-    let failure = |exit, help: &str| Err(Failure::new(exit, format!("the task {}", text::outcome(outcome))).help(help));
+    let words = text::outcome(outcome);
+    let failure = |exit, help: &str| Err(Failure::new(exit, format!("the task {words}")).help(help));
     match outcome {
         Ended::Exited { code: 0 } => Ok(Exit::Done),
         // A shell sees eight bits; what does not fit must not look like success.
@@ -497,10 +498,16 @@ fn end(finished: &Finished, ui: &Ui) -> Outcome {
             Ok(Exit::Guest(1))
         }
         Ended::Trapped { .. } => failure(Exit::Trapped, "what it wrote to stderr is above; a panic in Rust traps"),
-        Ended::Exhausted { .. } => failure(
-            Exit::LimitReached,
-            "`--fuel N` and `--memory BYTES` give it more; a stepped task should do less in each step",
-        ),
+        Ended::Exhausted { limit } => {
+            let words = words.strip_prefix("exhausted: ").unwrap_or(&words);
+            let help = match limit {
+                Limit::Fuel => "`--fuel N` gives it more",
+                Limit::StepFuel => "a stepped task should do less in each step",
+                Limit::Steps => "a stepped task should do more in each step",
+                Limit::Memory => "`--memory BYTES` gives it more",
+            };
+            Err(Failure::new(Exit::LimitReached, format!("the task used up its {words}")).help(help))
+        }
     }
 }
 
