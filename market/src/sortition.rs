@@ -152,6 +152,14 @@ mod tests {
         assert!(pearson < 27.9, "drawn {seen:?} of {draws} for weights 1:2:4:8, statistic {pearson}");
     }
 
+    /// Pinned: another value here is another draw on every chain.
+    #[test]
+    fn a_ticket_is_the_same_for_ever() {
+        let candidate = Candidate { host: PublicKey([3; 32]), weight: MicroCredits(10_000_000) };
+        assert_eq!(neg_ln(1 << 63), 195_103_586_505_167);
+        assert_eq!(ticket(Beacon([1; 32]), JobId([2; 32]), 4, &candidate), Some());
+    }
+
     #[test]
     fn beacon_job_and_unit_each_change_the_draw() {
         let candidate = Candidate { host: PublicKey([3; 32]), weight: MicroCredits(5) };

@@ -14,7 +14,7 @@ use world::{End, Plan, run};
 fn alone(conduct: Conduct, position: usize, hosts: usize, seed: u64) -> Plan {
     let mut conducts = vec![Conduct::Honest; hosts];
     conducts[position] = conduct;
-    Plan { hosts: conducts, seed, jobs: 6, loss: 5, restarts: 5, outage: None }
+    Plan { hosts: conducts, seed, jobs: 6, loss: 5, restarts: 5, faults: 0, outage: None }
 }
 
 /// `conduct:position:hosts:seed`, as failures print it.
@@ -108,7 +108,7 @@ fn one_cheater_of_each_kind_at_once_harms_no_honest_host() {
     for seed in 0..6 {
         let mut hosts = vec![Conduct::Honest; 5];
         hosts.extend(Conduct::ALL);
-        let plan = Plan { hosts, seed, jobs: 9, loss: 5, restarts: 5, outage: None };
+        let plan = Plan { hosts, seed, jobs: 9, loss: 5, restarts: 5, faults: 0, outage: None };
         judge(&plan, "(in code: one of each)");
     }
 }
@@ -153,6 +153,17 @@ fn the_blocks_of_a_run_replay_to_its_root() {
         state.apply_block(block).expect("a block that was made can be applied");
     }
     assert_eq!(state.root(), end.root);
+}
+
+#[test]
+fn a_host_fault_costs_a_fee_and_is_never_a_result() {
+    let mut plan = alone(Conduct::Honest, 0, 6, 3);
+    (plan.jobs, plan.faults) = (12, 15);
+    let end = run(&plan);
+    let lost: u32 = end.hosts.iter().map(|host| host.lost).sum();
+    assert!(lost > 0 && end.finals > 0, "{}", end.table());
+    assert!(end.hosts.iter().all(|host| host.slashed == 0), "{}", end.table());
+    assert_eq!(end.lies_believed, 0);
 }
 
 /// The run that `SAMEBIT_SIM` names, or one of a liar, with its table.

@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) loss: u64,
     /// Of 10 000 looks, how many are a restart of the host.
     pub(crate) restarts: u64,
+    /// Of 100 executions, how many end in a host fault.
+    pub(crate) faults: u64,
     /// The validator makes no block from the first to the second virtual millisecond.
     pub(crate) outage: Option<(u64, u64)>,
 }
@@ -288,6 +290,10 @@ impl<'a> World<'a> {
                 host.working.iter().filter(|(_, (at, _))| *at <= self.now).map(|(run, _)| *run).collect();
             for run in done {
                 let Some((_, execution)) = host.working.remove(&run) else { continue };
+                if self.dice.roll(100) < self.plan.faults {
+                    host.agent.on_fault(run);
+                    continue;
+                }
                 let receipt = truth(&execution);
                 let receipt = if host.agent.lies() { falsify(receipt) } else { receipt };
                 host.saved.insert(run, receipt.clone());
@@ -299,7 +305,7 @@ impl<'a> World<'a> {
     fn look(&mut self) {
         for n in 0..self.hosts.len() {
             // Hosts do not look all at once.
-            if (self.elapsed() / TICK + n as u64) % (LOOK / TICK) != 0 {
+            if !(self.elapsed() / TICK + n as u64).is_multiple_of(LOOK / TICK) {
                 continue;
             }
             if self.dice.roll(10_000) < self.plan.restarts {

@@ -107,6 +107,15 @@ fn a_disk_that_fails_changes_nothing_and_the_entry_can_be_sent_again() {
     town.replay();
 }
 
+/// Pinned: another value here splits every chain.
+#[test]
+fn the_root_of_a_history_is_the_same_for_ever() {
+    let (mut state, last) = on_the_brink();
+    state.apply_block(&last).expect("a block of the chain");
+    let pinned = "ledger-d0f4ff39ec285e624383d9731fcd92063eec47ec647fcdd0edf8d90c38a79f40";
+    assert_eq!(state.root().to_string(), pinned);
+}
+
 #[test]
 fn no_block_is_made_when_nothing_would_change() {
     let mut town = Town::new();
