@@ -32,7 +32,9 @@ const WASM_PROFILE: &str = "wasm";
 
 /// What `mandelbrot` renders: a place in the valley of the seahorses.
 const VIEW: &str =
-    r#"{"width":960,"height":640,"centre":[-0.7453,0.1127],"scale":0.0065,"iterations":800,"rows_per_step":40}"#;
+    r#"{"width":720,"height":480,"centre":[-0.7453,0.1127],"scale":0.0065,"iterations":1000,"rows_per_step":24}"#;
+/// Packing the whole picture into a PNG is one step.
+const PICTURE_STEP_BUDGET: &str = "5000000000";
 
 const HELP: &str = "\
 cargo xtask demo [--crates N]
@@ -214,18 +216,24 @@ fn tell(place: &Place, devnet: &Devnet, count: usize, built: f64, begun: Instant
     if taken.len() < CRATES_LEAST {
         return Err(format!("only {} crates with sources were found, {CRATES_LEAST} are needed", taken.len()));
     }
-    println!("\npublishing {} tasks", TASKS.len());
+    println!("\npublished");
     for task in TASKS {
         let module = place.module(task);
-        show(&mut place.samebit(&["task", "publish", path(&module)?, "--name", task]))?;
+        let published = place.json(&["-q", "task", "publish", path(&module)?, "--name", task])?;
+        let id = figures::short(published["task"].as_str().unwrap_or_default());
+        println!(
+            "  {id}  {task}, {} bytes, {}",
+            published["module_bytes"],
+            published["form"].as_str().unwrap_or_default()
+        );
     }
 
-    println!("\ncensus of {} crates that cargo fetched for this build, and a picture", taken.len());
+    println!("\nordered: a census of {} crates that cargo fetched for this build, and a picture", taken.len());
     let posted = Instant::now();
     let census = submit(place, &["census", "--units-from", path(&folder)?])?;
     let view = place.demo.join("view.json");
     place.write("view.json", VIEW)?;
-    let picture = submit(place, &["mandelbrot", "--input", path(&view)?])?;
+    let picture = submit(place, &["mandelbrot", "--input", path(&view)?, "--step-budget", PICTURE_STEP_BUDGET])?;
     let mut jobs = vec![watch(place, "census", &census)?, watch(place, "mandelbrot", &picture)?];
     let first_jobs = posted.elapsed().as_secs_f64();
 
@@ -241,7 +249,7 @@ fn tell(place: &Place, devnet: &Devnet, count: usize, built: f64, begun: Instant
     }
 
     let results = place.demo.join("results");
-    show(&mut place.samebit(&["job", "output", &census, "--results", "--out", path(&results)?]))?;
+    place.json(&["-q", "job", "output", &census, "--results", "--out", path(&results)?])?;
     name_results(&results, &taken)?;
     let reduce = submit(place, &["census-table", "--input", path(&results)?])?;
     jobs.push(watch(place, "census-table", &reduce)?);
@@ -285,10 +293,13 @@ fn tell(place: &Place, devnet: &Devnet, count: usize, built: f64, begun: Instant
 }
 
 fn submit(place: &Place, args: &[&str]) -> Result<String, String> {
-    let mut all = vec!["job", "submit"];
+    let mut all = vec!["-q", "job", "submit"];
     all.extend(args);
     let job = place.json(&all)?;
-    Ok(job["job"].as_str().ok_or("job submit printed no job id")?.to_owned())
+    let id = job["job"].as_str().ok_or("job submit printed no job id")?.to_owned();
+    let units = job["units"].as_array().map_or(0, Vec::len);
+    println!("  {}  {}, {units} unit{}", figures::short(&id), args[0], if units == 1 { "" } else { "s" });
+    Ok(id)
 }
 
 fn watch(place: &Place, name: &str, job: &str) -> Result<Job, String> {
@@ -309,8 +320,8 @@ fn name_results(results: &Path, taken: &[String]) -> Result<(), String> {
 /// Takes the picture and the two tables out of the verified output trees.
 fn keep_outputs(place: &Place, picture: &str, reduce: &str) -> Result<(), String> {
     let (picture_dir, table_dir) = (place.demo.join("picture"), place.demo.join("table"));
-    show(&mut place.samebit(&["-q", "job", "output", picture, "--out", path(&picture_dir)?]))?;
-    show(&mut place.samebit(&["-q", "job", "output", reduce, "--out", path(&table_dir)?]))?;
+    place.json(&["-q", "job", "output", picture, "--out", path(&picture_dir)?])?;
+    place.json(&["-q", "job", "output", reduce, "--out", path(&table_dir)?])?;
     for (folder, ending, name) in
         [(&picture_dir, "png", "mandelbrot.png"), (&table_dir, "md", "census.md"), (&table_dir, "csv", "census.csv")]
     {
@@ -328,8 +339,11 @@ fn audit(place: &Place, job: &str, unit: u64) -> Result<(String, Value), String>
 }
 
 fn show_jobs(jobs: &[Job], names: &BTreeMap<String, String>) {
-    let mut rows =
-        vec![["job", "task", "units", "agreed", "disputed", "re-runs", "slashed"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["job", "task", "units", "final", "agreed at once", "disputed", "re-runs", "slashed"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for job in jobs {
         let slashed: Vec<_> = job.slashed().map(|key| figures::name(names, key)).collect();
         rows.push(vec![
@@ -337,6 +351,7 @@ fn show_jobs(jobs: &[Job], names: &BTreeMap<String, String>) {
             job.name.clone(),
             job.units.len().to_string(),
             job.units.iter().filter(|unit| unit.phase == "final").count().to_string(),
+            job.units.iter().filter(|unit| unit.phase == "final" && !unit.disputed).count().to_string(),
             job.disputed().count().to_string(),
             job.units.iter().map(|unit| unit.reruns).sum::<u64>().to_string(),
             if slashed.is_empty() { "nobody".to_owned() } else { slashed.join(", ") },
@@ -383,6 +398,9 @@ fn check(
     for job in jobs {
         for unit in job.units.iter().filter(|unit| unit.phase != "final") {
             wrong.push(format!("unit {} of {} ended as {}, not final", unit.unit, job.name, unit.phase));
+        }
+        for unit in job.units.iter().filter(|unit| unit.phase == "final" && unit.outcome != "exited 0") {
+            wrong.push(format!("unit {} of {} came back as {:?}", unit.unit, job.name, unit.outcome));
         }
         for host in job.slashed().filter(|host| !cheaters.contains_key(*host)) {
             wrong.push(format!("the honest {} was slashed in {}", figures::name(names, host), job.name));

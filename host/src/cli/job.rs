@@ -15,7 +15,11 @@ use samebit_spec::{
     id::JobId,
     job::{JobPhase, JobRecord},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 /// Send work to the hosts, and follow it to its end.
 #[derive(clap::Args)]
@@ -161,6 +165,7 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
     let units = record(network, id)?.units.len() as u64;
     let bar = ui.bar(units, format!("{} waits for custody", id.short()));
     let mut last = BTreeMap::new();
+    let mut plain = Plain::default();
     let ended = network.wait(timeout, |state| {
         let record = state.jobs().get(id)?;
         report_changes(&mut last, id, record, state.height().0, ui);
@@ -168,6 +173,10 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         let (done, provisional) = (standing("final") + standing("none"), standing("provisional"));
         bar.set_position(done as u64);
         let disputed = record.units.iter().filter(|unit| view::is_disputed(unit)).count();
+        plain.say(ui, || {
+            let agreed = standing("final");
+            format!("  {}: {agreed} of {units} final, {provisional} provisional, {disputed} disputed", id.short())
+        });
         bar.set_message(match record.phase {
             JobPhase::Posted { .. } => format!("{} waits for custody", id.short()),
             _ if disputed > 0 => format!("{provisional} provisional, {disputed} disputed"),
@@ -197,6 +206,28 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         .help(format!("`samebit job show {}` says how each ended; the buyer was refunded", id.short())));
     }
     Ok(Exit::Done)
+}
+
+/// Progress where there is no terminal to draw a bar on: a line now and then, when something has changed.
+#[derive(Default)]
+struct Plain {
+    last: Option<(Instant, String)>,
+}
+
+impl Plain {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn say(&mut self, ui: &Ui, line: impl FnOnce() -> String) {
+        let too_early = self.last.as_ref().is_some_and(|(when, _)| when.elapsed() < Self::PAUSE);
+        if std::io::stderr().is_terminal() || too_early {
+            return;
+        }
+        let line = line();
+        if self.last.as_ref().is_none_or(|(_, said)| *said != line) {
+            ui.note(&line);
+            self.last = Some((Instant::now(), line));
+        }
+    }
 }
 
 /// For -o jsonl: a line for each unit whose phase has changed.

@@ -20,6 +20,8 @@ pub(crate) struct Unit {
     pub(crate) unit: u64,
     /// Where it stands.
     pub(crate) phase: String,
+    /// How the task ended, where hosts agree on it.
+    pub(crate) outcome: String,
     /// Whether hosts showed receipts that differ, or one did not open its promise.
     pub(crate) disputed: bool,
     /// Hosts that were drawn to decide between receipts.
@@ -109,6 +111,7 @@ impl Unit {
         Ok(Self {
             unit: number(value, "unit")?,
             phase: text(value, "phase")?,
+            outcome: value["outcome"].as_str().unwrap_or_default().to_owned(),
             disputed: value["disputed"].as_bool().ok_or("a unit does not say whether it was disputed")?,
             reruns: number(value, "reruns")?,
             runs: list(value, "runs")?.iter().map(run).collect::<Result<_, String>>()?,
