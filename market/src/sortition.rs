@@ -157,7 +157,7 @@ mod tests {
     fn a_ticket_is_the_same_for_ever() {
         let candidate = Candidate { host: PublicKey([3; 32]), weight: MicroCredits(10_000_000) };
         assert_eq!(neg_ln(1 << 63), 195_103_586_505_167);
-        assert_eq!(ticket(Beacon([1; 32]), JobId([2; 32]), 4, &candidate), Some());
+        assert_eq!(ticket(Beacon([1; 32]), JobId([2; 32]), 4, &candidate), Some(1_503_322_938_195_100_800_592_351_735));
     }
 
     #[test]
