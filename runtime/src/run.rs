@@ -48,7 +48,7 @@ pub(crate) fn run(
     let mut ledger = Committed::blank(execution, &wasi);
     if u64::from(executable.memory_min_pages) * PAGE_BYTES > execution.limits.memory.0 {
         ledger.repeat(0, 0);
-        return ledger.finish(Outcome::Exhausted { limit: Limit::Memory }, Vec::new(), &content);
+        return ledger.finish(Outcome::Exhausted { limit: Limit::Memory }, &wasi, &content);
     }
     let guest = Guest {
         wasi,
@@ -62,8 +62,7 @@ pub(crate) fn run(
     store.limiter(|guest| &mut guest.growth);
     let mut machine = Machine { store, execution, form: executable.form, parts: None };
     let outcome = machine.drive(engine, program, &mut ledger, &content)?;
-    let stderr = machine.store.data().wasi.stderr().to_vec();
-    ledger.finish(outcome, stderr, &content)
+    ledger.finish(outcome, &machine.store.data().wasi, &content)
 }
 
 /// The guest's world at its beginning.
@@ -92,7 +91,6 @@ fn world(execution: &Execution, content: &Remote) -> Result<Wasi, HostFault> {
 /// The last state that was committed to, and the roots up to it.
 struct Committed {
     image: StateImage,
-    wasi: Wasi,
     history: Vec<StateRoot>,
 }
 
@@ -112,7 +110,7 @@ impl Committed {
             stdout: wasi.stdout_blob(),
             tensors: Vec::new(),
         };
-        Self { image, wasi: wasi.clone(), history: Vec::new() }
+        Self { image, history: Vec::new() }
     }
 
     /// Commits to the state before the stretch once more, with the fuel that the stretch used.
@@ -122,10 +120,12 @@ impl Committed {
         self.history.push(self.image.root());
     }
 
-    fn finish(self, outcome: Outcome, stderr: Vec<u8>, content: &Remote) -> Result<Finished, HostFault> {
-        let mut files = self.wasi.output_files(content).map_err(|reason| HostFault::Content { reason })?;
+    /// The result. Output is what host calls have written, those of a stretch that did not end included: unlike
+    /// memory after a trap it is the same on every processor, and a task that fails late has said why.
+    fn finish(self, outcome: Outcome, world: &Wasi, content: &Remote) -> Result<Finished, HostFault> {
+        let mut files = world.output_files(content).map_err(|reason| HostFault::Content { reason })?;
         let tree = output_tree(&mut files);
-        let stdout = self.wasi.stdout();
+        let (stdout, stderr) = (world.stdout(), world.stderr().to_vec());
         let output = Output { stdout: BlobRef::of(&stdout), tree: tree.tree_ref() };
         let receipt = Receipt {
             execution: self.image.execution,
@@ -336,7 +336,6 @@ impl Machine<'_> {
         let pages = parts.memory.size(&self.store);
         let memory = state::memory_root(parts.memory.data(&self.store));
         let guest = self.store.data();
-        ledger.wasi = guest.wasi.clone();
         ledger.image.step = step;
         ledger.image.fuel = Fuel(guest.meter.used);
         ledger.image.memory_pages = u32::try_from(pages).map_err(|_| unknown("a memory beyond 32 bits"))?;

@@ -174,7 +174,7 @@ fn each_root_is_the_hash_of_the_state_image_and_a_trapped_step_leaves_the_image_
 }
 
 #[test]
-fn output_of_a_trapping_step_is_not_part_of_the_result() {
+fn what_a_trapping_step_wrote_before_the_trap_is_output_though_its_state_is_dropped() {
     let text = stepped(
         r#"(global $n (mut i32) (i32.const 0)) (data (i32.const 64) "abc")"#,
         "(i32.const 1)",
@@ -185,12 +185,12 @@ fn output_of_a_trapping_step_is_not_part_of_the_result() {
     );
     let finished = run(&text);
     assert_eq!(finished.receipt.outcome, Outcome::Trapped { trap: Trap::Unreachable });
-    assert_eq!(finished.stdout, b"ab");
-    assert_eq!(finished.receipt.output.stdout, BlobRef::of(b"ab"));
+    assert_eq!(finished.stdout, b"abc");
+    assert_eq!(finished.receipt.output.stdout, BlobRef::of(b"abc"));
 }
 
 #[test]
-fn files_of_a_trapping_step_are_not_part_of_the_result() {
+fn files_of_a_trapping_step_are_output_too() {
     // Each step makes `/out/a`, `/out/b` and so on; the third makes its own and traps.
     let text = stepped(
         r#"(global $n (mut i32) (i32.const 0)) (data (i32.const 64) "abc")"#,
@@ -205,10 +205,10 @@ fn files_of_a_trapping_step_are_not_part_of_the_result() {
     );
     let finished = run(&text);
     assert_eq!(finished.receipt.outcome, Outcome::Trapped { trap: Trap::Unreachable });
-    let expected = vec![("a".to_string(), b"abc".to_vec()), ("b".to_string(), b"abc".to_vec())];
+    let expected = ["a", "b", "c"].map(|name| (name.to_string(), b"abc".to_vec()));
     assert_eq!(finished.files, expected);
     assert_eq!(finished.receipt.output.tree, finished.tree.tree_ref());
-    assert_eq!(finished.tree.files().len(), 2);
+    assert_eq!(finished.tree.files().len(), 3);
 }
 
 #[test]

@@ -266,6 +266,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("fuel", Outcome::Exhausted { limit: Limit::Fuel }),
         ("step-fuel", Outcome::Exhausted { limit: Limit::StepFuel }),
         ("steps", Outcome::Exhausted { limit: Limit::Steps }),
+        ("memory-limit", Outcome::Exhausted { limit: Limit::Memory }),
     ];
     all.extend(traps.map(|(name, trap)| (name, Outcome::Trapped { trap })));
     all
