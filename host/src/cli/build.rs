@@ -8,7 +8,7 @@ use crate::{
     report::{Failure, Outcome, Ui},
     text,
 };
-use samebit_runtime::{Inspection, inspect};
+use samebit_runtime::{Inspection, Refusal, inspect};
 use samebit_spec::{
     content::BlobRef,
     param,
@@ -34,11 +34,11 @@ const TARGET: &str = "wasm32-wasip1";
 #[command(after_help = "\
 Examples:
   samebit build                       the project in this folder
-  samebit build --path ../hello
+  samebit build ../hello
   samebit build -o json               task id, size, imports and memory for programs")]
 pub struct BuildArgs {
     /// The project's folder.
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(value_name = "DIR", default_value = ".")]
     path: PathBuf,
 }
 
@@ -133,7 +133,7 @@ pub fn project(dir: &Path, ui: &Ui) -> Result<Built, Failure> {
     let artifact = compile(dir, &package, ui)?;
     let bytes = read_file(&artifact, param::MODULE_BYTES_MAX)?;
     let inspection = inspect(&bytes).map_err(|refusal| {
-        Failure::new(Exit::ModuleRefused, format!("no host would take {}: {refusal}", package.name)).help(
+        Failure::new(Exit::ModuleRefused, format!("no host would take {}: {}", package.name, line_of(&refusal))).help(
             "a task imports only wasi_snapshot_preview1 and exports what #[samebit::task] makes, or _start; \
              `samebit new` writes one that does",
         )
@@ -148,6 +148,11 @@ pub fn project(dir: &Path, ui: &Ui) -> Result<Built, Failure> {
 /// Whether `path` is a folder with a cargo project.
 pub fn is_project(path: &Path) -> bool {
     path.join("Cargo.toml").is_file()
+}
+
+/// A refusal on one line, however the library that found it laid it out.
+pub(super) fn line_of(refusal: &Refusal) -> String {
+    refusal.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What cargo says of a project.
@@ -167,7 +172,7 @@ impl Package {
         let manifest = dir.join("Cargo.toml");
         if !manifest.is_file() {
             return Err(Failure::new(Exit::NotFound, format!("no Cargo.toml in {}", dir.display()))
-                .help("`samebit new NAME` writes a project; `--path DIR` names another folder"));
+                .help("`samebit new NAME` writes a project; `samebit build DIR` takes another folder"));
         }
         let output = cargo(dir)
             .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path", "Cargo.toml"])
@@ -192,7 +197,7 @@ impl Package {
         let packages = metadata.get("packages").and_then(Value::as_array).ok_or_else(strange)?;
         let Some(package) = packages.iter().find(is_wanted) else {
             return Err(Failure::new(Exit::NotFound, format!("{} describes no package", manifest.display()))
-                .help("`--path` names the folder of one member of a workspace"));
+                .help("name the folder of one member of the workspace"));
         };
         let name = field(package, "name").ok_or_else(strange)?.to_lowercase();
         if !is_name(&name) {

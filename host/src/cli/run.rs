@@ -214,8 +214,10 @@ impl Sandbox {
     /// Compiles a module; `shown` is what people know it as.
     pub(super) fn load(&self, shown: &str, bytes: &[u8]) -> Result<Program, Failure> {
         self.runtime.load(bytes).map_err(|error| match error {
-            LoadError::Refused(refusal) => Failure::new(Exit::ModuleRefused, format!("{shown} is refused: {refusal}"))
-                .help("no host would take it either; it must be compiled for wasm32-wasip1"),
+            LoadError::Refused(refusal) => {
+                Failure::new(Exit::ModuleRefused, format!("{shown} is refused: {}", build::line_of(&refusal)))
+                    .help("no host would take it either; it must be compiled for wasm32-wasip1")
+            }
             LoadError::Fault(fault) => fault_failure(&fault),
         })
     }

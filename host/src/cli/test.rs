@@ -42,10 +42,10 @@ const EXPECTED: &str = "expected";
 Examples:
   samebit test
   samebit test --bless                writes what each case gives as its expected result
-  samebit test --path ../hello -o json")]
+  samebit test ../hello -o json")]
 pub struct TestArgs {
     /// The project's folder.
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(value_name = "DIR", default_value = ".")]
     path: PathBuf,
     /// Write the result of each case as its expected one.
     #[arg(long)]
