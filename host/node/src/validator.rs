@@ -104,6 +104,7 @@ pub async fn run(config: Config, mut shutdown: Shutdown) -> Result<(), NodeError
         }
     };
     keeper.abort();
+    net.end().await;
     tracing::info!("validator ends");
     result
 }

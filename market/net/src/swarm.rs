@@ -31,6 +31,8 @@ use tokio::{
 const DIAL: Duration = Duration::from_secs(8);
 /// Within which a stream is opened and its protocol agreed on.
 const OPEN: Duration = Duration::from_secs(5);
+/// For peers to be told that we go.
+const PART: Duration = Duration::from_millis(500);
 /// A connection on which nothing happens, pings apart, is closed.
 const IDLE: Duration = Duration::from_secs(60);
 /// A TCP peer whose machine has gone is noticed after some of these.
@@ -63,6 +65,7 @@ enum Command {
     Dial { remote: Remote, reply: Reply<()> },
     Request { peer: PeerId, request: Box<Request>, reply: Reply<Response> },
     Respond { channel: ResponseChannel<Response>, response: Box<Response> },
+    End { ended: oneshot::Sender<()> },
 }
 
 /// Speaks to the network task. Cheap to clone; the task ends when the last handle has gone.
@@ -149,6 +152,14 @@ impl NetHandle {
             }
             Ok(Err(error)) => Err(NetError::Lost { reason: error.to_string() }),
             Err(_) => Err(NetError::Timeout { what: "opening a stream", within: OPEN }),
+        }
+    }
+
+    /// Ends the task, telling every peer so that none waits for us. Other handles are of no use afterwards.
+    pub async fn end(self) {
+        let (ended, done) = oneshot::channel();
+        if self.command(Command::End { ended }).await.is_ok() {
+            let _ = done.await;
         }
     }
 
@@ -382,16 +393,36 @@ impl Task {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
+                    Some(Command::End { ended }) => {
+                        self.part().await;
+                        let _ = ended.send(());
+                        return;
+                    }
                     Some(command) => self.on_command(command),
-                    None => return,
+                    None => return self.part().await,
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
             }
         }
     }
 
+    /// Closes every connection. Dropping the swarm alone would leave them open and unanswered.
+    async fn part(&mut self) {
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closing = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = timeout(PART, closing).await;
+    }
+
     fn on_command(&mut self, command: Command) {
         match command {
+            Command::End { .. } => {}
             Command::Dial { remote, reply } => self.dial(&remote, reply),
             Command::Request { peer, request, reply } => {
                 if !self.swarm.is_connected(&peer) {

@@ -23,7 +23,7 @@ fn status() -> Status {
 /// Answers status requests, echoes `Missing`, stays silent on `Genesis`; on a stream sends a follower's wish back.
 async fn server(seed: u8, listen: &[&str]) -> Remote {
     let listen = listen.iter().map(ToString::to_string).collect();
-    let config = NetConfig { request: Duration::from_secs(2), ..NetConfig::listener([seed; 32], listen) };
+    let config = NetConfig::listener([seed; 32], listen);
     let (handle, events) = start(config).await.unwrap();
     let remote = Remote::parse(handle.addresses()).unwrap();
     tokio::spawn(serve(handle, events));

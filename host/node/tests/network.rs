@@ -1,0 +1,420 @@
+//! A whole network in one process: a validator, hosts, a client, real sockets on loopback.
+
+use samebit_blobs::BlobStore;
+use samebit_market::agent::Conduct;
+use samebit_net::{Lane, Link, NetConfig, Remote};
+use samebit_node::{
+    audit::{self, Ours, Verdict},
+    client::{Client, ClientError},
+    daemon::{Announce, NodeError, Shutdown, Stop},
+    host, invitation,
+    keys::Keypair,
+    validator,
+};
+use samebit_runtime::Runtime;
+use samebit_spec::{
+    block::{Genesis, Invitation},
+    content::{BlobRef, Tree, TreeFile, TreeRef},
+    entry::{Body, Entry, SignedEntry},
+    execution::Limits,
+    id::{BlobId, JobId, TaskId},
+    job::{Closing, CustodyRefusal, JobPhase, JobSpec, RunPhase, UnitPhase},
+    message::{BlobAnswer, BlobRequest, Request, Response},
+    param::{self, Params},
+    refusal::Refusal,
+    sign::{Domain, Signature, SignatureError, Signer},
+    task::{TaskForm, TaskManifest},
+    unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis, Time},
+};
+use std::{path::PathBuf, time::Duration};
+use tokio::task::JoinHandle;
+
+const LONG: Duration = Duration::from_secs(90);
+const RICH: MicroCredits = MicroCredits(1_000_000_000);
+
+/// Writes its only argument's digits, whatever they are: `hello 42`.
+const HELLO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 16) "hello 42\n")
+    (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 16))
+        (i32.store (i32.const 4) (i32.const 9))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+fn key(number: u8) -> Keypair {
+    Keypair::from_seed(&[number; 32])
+}
+
+const VALIDATOR: u8 = 1;
+const BUYER: u8 = 2;
+/// Accounts of hosts begin here, their operators 50 later, their peers 100 later.
+const HOSTS: u8 = 10;
+
+struct Daemon {
+    stop: Stop,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+struct Network {
+    dir: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    genesis: Genesis,
+    validator: Option<Daemon>,
+    hosts: Vec<Daemon>,
+}
+
+impl Network {
+    fn start(hosts: &[Conduct]) -> Self {
+        let mut accounts: Vec<_> =
+            (0..8).map(|n| (key(HOSTS + n).public(), RICH)).chain([(key(BUYER).public(), RICH)]).collect();
+        accounts.sort();
+        let time = Time(u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap());
+        let (network, validator) = (String::from("test"), key(VALIDATOR).public());
+        let genesis = Genesis { network, time, validator, params: Params::DEVNET, accounts };
+        let mut network = Self {
+            dir: tempfile::tempdir().unwrap(),
+            runtime: tokio::runtime::Runtime::new().unwrap(),
+            genesis,
+            validator: None,
+            hosts: Vec::new(),
+        };
+        network.start_validator();
+        for (&conduct, number) in hosts.iter().zip(0..) {
+            network.start_host(number, conduct);
+        }
+        network
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn start_validator(&mut self) {
+        let (stop, shutdown) = Shutdown::new();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let config = validator::Config {
+            dir: self.path("validator"),
+            genesis: self.genesis.clone(),
+            signer: key(VALIDATOR),
+            peer: key(VALIDATOR + 100),
+            listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".into(), "/ip4/127.0.0.1/tcp/0".into()],
+            invitation: Some(self.path("invitation.json")),
+            quota: Bytes(64 << 20),
+            announce: Announce::Tell(tell),
+        };
+        let task = self.runtime.spawn(validator::run(config, shutdown));
+        match self.runtime.block_on(told) {
+            Ok(announcement) => assert_eq!(announcement.addresses.len(), 2),
+            Err(_) => panic!("{:?}", self.runtime.block_on(task)),
+        }
+        self.validator = Some(Daemon { stop, task });
+    }
+
+    fn stop_validator(&mut self) {
+        let Daemon { stop, task } = self.validator.take().unwrap();
+        stop.now();
+        self.runtime.block_on(task).unwrap().unwrap();
+    }
+
+    fn start_host(&mut self, number: u8, conduct: Conduct) {
+        let (stop, shutdown) = Shutdown::new();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let config = host::Config {
+            dir: self.path(&format!("host-{number}")),
+            invitation: self.invitation(),
+            account: Some(key(HOSTS + number)),
+            operator: key(HOSTS + number + 50),
+            peer: key(HOSTS + number + 100),
+            ask: FuelPrice(5),
+            slots: 4,
+            bond: MicroCredits(100_000_000),
+            conduct,
+            announce: Announce::Tell(tell),
+        };
+        let task = self.runtime.spawn(host::run(config, shutdown));
+        if self.runtime.block_on(told).is_err() {
+            panic!("{:?}", self.runtime.block_on(task));
+        }
+        self.hosts.push(Daemon { stop, task });
+    }
+
+    fn invitation(&self) -> Invitation {
+        invitation::read(&self.path("invitation.json")).unwrap()
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.invitation(), Some(&self.path("chain"))).unwrap()
+    }
+
+    fn link(&self, number: u8) -> Link {
+        let start = samebit_net::start(NetConfig::dialler([number; 32]));
+        let (net, _) = self.runtime.block_on(start).unwrap();
+        Link::new(net, Remote::parse(&self.invitation().addresses).unwrap())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for daemon in self.hosts.drain(..).chain(self.validator.take()) {
+            daemon.stop.now();
+            let _ = self.runtime.block_on(daemon.task);
+        }
+    }
+}
+
+fn publish(client: &mut Client, store: &BlobStore) -> TaskId {
+    let module = store.put(&wat::parse_str(HELLO).unwrap()).unwrap();
+    client.push(store, &[module], |_, _| ()).unwrap();
+    let manifest = TaskManifest { name: "hello".into(), module, form: TaskForm::Command, about: String::new() };
+    client.submit(&key(BUYER), Body::TaskPublish { manifest: manifest.clone() }).unwrap();
+    manifest.id()
+}
+
+fn input(store: &BlobStore, text: &str) -> TreeRef {
+    let blob = store.put(text.as_bytes()).unwrap();
+    store.put_tree(&Tree::new(vec![TreeFile { path: "input".into(), blob }]).unwrap()).unwrap()
+}
+
+fn spec(task: TaskId, units: Vec<TreeRef>) -> JobSpec {
+    JobSpec {
+        buyer: key(BUYER).public(),
+        nonce: 0,
+        task,
+        units,
+        args: vec![],
+        env: vec![],
+        seed: [0; 32],
+        limits: Limits { fuel: Fuel(100_000_000), ..Limits::default() },
+        step_budget: param::STEP_BUDGET_DEFAULT,
+        replicas: 2,
+        price: FuelPrice(10),
+        deadline: Millis(60_000),
+        params: Params::DEVNET.id(),
+    }
+}
+
+fn post(client: &mut Client, mut spec: JobSpec) -> JobId {
+    client
+        .submit_with(&key(BUYER), |sequence| {
+            spec.nonce = sequence;
+            Body::JobPost { spec: spec.clone() }
+        })
+        .unwrap();
+    spec.id()
+}
+
+fn closed(client: &mut Client, job: JobId) -> Closing {
+    client
+        .wait(LONG, |state| match state.jobs()[&job].phase {
+            JobPhase::Closed { closing, .. } => Some(closing),
+            JobPhase::Posted { .. } | JobPhase::Open { .. } => None,
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_job_is_published_run_by_two_hosts_agreed_on_and_paid() {
+    let network = Network::start(&[Conduct::Honest; 3]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let unit = input(&store, "anything");
+    let pushed = client.push_trees(&store, &[unit], |_, _| ()).unwrap();
+    assert_eq!(pushed.blobs, 2);
+    assert_eq!(client.push_trees(&store, &[unit], |_, _| ()).unwrap().blobs, 0, "a second push finds all there");
+
+    let job = post(&mut client, spec(task, vec![unit]));
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+    let record = client.state().jobs()[&job].clone();
+    let unit = &record.units[0];
+    assert!(matches!(unit.phase, UnitPhase::Final { .. }), "{:?}", unit.phase);
+    let upheld: Vec<_> = unit.runs.iter().filter(|run| run.phase == RunPhase::Upheld).collect();
+    assert_eq!(upheld.len(), 2);
+    assert!(upheld.iter().all(|run| run.paid > MicroCredits::ZERO));
+    client.state().check().unwrap();
+
+    // The output is there for whoever wants it.
+    let receipt = upheld[0].receipt.clone().unwrap();
+    client.fetch(&receipt.output.stdout, &store).unwrap();
+    assert_eq!(store.read(&receipt.output.stdout).unwrap(), b"hello 42\n");
+    client.fetch_tree(&receipt.output.tree, &store).unwrap();
+
+    // A second command starts from the cache that the first one left, and sees the same.
+    let head = client.state().head();
+    drop(client);
+    let mut again = network.client();
+    assert!(again.state().jobs().contains_key(&job), "the cache was replayed");
+    again.sync().unwrap();
+    assert!(again.state().height() > samebit_spec::unit::Height::ZERO && head != Default::default());
+}
+
+#[test]
+fn a_host_that_reports_a_wrong_output_is_slashed_and_an_audit_names_it() {
+    let network = Network::start(&[Conduct::WrongOutput, Conduct::Honest, Conduct::Honest]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let units: Vec<_> = (0..8).map(|n| input(&store, &format!("unit {n}"))).collect();
+    client.push_trees(&store, &units, |_, _| ()).unwrap();
+    let liar = key(HOSTS).public();
+    let before = client.state().hosts()[&liar].clone();
+    let job = post(&mut client, spec(task, units));
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+
+    let state = client.sync().unwrap();
+    let record = &state.jobs()[&job];
+    assert!(record.units.iter().all(|unit| matches!(unit.phase, UnitPhase::Final { .. })), "{:?}", record.units);
+    let runs = || record.units.iter().flat_map(|unit| &unit.runs);
+    assert!(runs().any(|run| run.host == liar && run.phase == RunPhase::Slashed));
+    assert!(runs().all(|run| run.host == liar || run.phase != RunPhase::Slashed));
+    let after = &state.hosts()[&liar];
+    assert!(after.bond_free.0 + after.bond_locked.0 < before.bond_free.0 + before.bond_locked.0);
+    assert!(after.tally.slashed > 0);
+    state.check().unwrap();
+
+    let runtime = Runtime::new().unwrap();
+    let report = audit::audit(&mut client, &store, &runtime, job, None, &mut |_| ()).unwrap();
+    assert!(report.any_wrong() && !report.ledger_wrong() && !report.cannot_tell(), "{report:?}");
+    let lies: Vec<_> = report.units.iter().flat_map(|unit| &unit.runs).filter(|run| run.host == liar).collect();
+    assert!(lies.iter().all(|run| run.ours == Verdict::Wrong && run.differs == ["stdout"]), "{lies:?}");
+    // The lie itself can be fetched and looked at.
+    let shown = lies[0].receipt.clone().unwrap().output.stdout;
+    client.fetch(&shown, &store).unwrap();
+    assert_eq!(store.read(&shown).unwrap(), b"hello 52\n");
+
+    // An auditor without the content accuses nobody.
+    let lost = BlobStore::open(&network.path("elsewhere")).unwrap();
+    let blobs = validator::blobs_dir(&network.path("validator")).join("blobs");
+    std::fs::remove_dir_all(blobs).unwrap();
+    let report = audit::audit(&mut client, &lost, &runtime, job, Some(&[0]), &mut |_| ()).unwrap();
+    assert!(report.cannot_tell() && !report.any_wrong());
+    assert!(matches!(&report.units[0].ours, Ours::CannotTell { why } if why.contains("blob-")), "{report:?}");
+}
+
+#[test]
+fn a_validator_that_restarts_has_lost_nothing_and_hosts_come_back_to_it() {
+    let mut network = Network::start(&[Conduct::Honest; 2]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let unit = input(&store, "anything");
+    client.push_trees(&store, &[unit], |_, _| ()).unwrap();
+    let (height, head) = (client.state().height(), client.state().head());
+    let addresses = network.invitation().addresses;
+
+    network.stop_validator();
+    let away = client.status();
+    assert!(matches!(&away, Err(ClientError::Unreachable { addresses: tried, .. }) if *tried == addresses), "{away:?}");
+    network.start_validator();
+    assert_eq!(network.invitation().addresses, addresses, "it listens where it listened before");
+    let status = client.status().unwrap();
+    assert!(status.height >= height && (status.height > height || status.head == head));
+
+    let job = post(&mut client, spec(task, vec![unit]));
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+    assert!(matches!(client.state().jobs()[&job].units[0].phase, UnitPhase::Final { .. }));
+}
+
+#[test]
+fn entries_that_are_replayed_forged_foreign_or_out_of_order_are_refused_by_name() {
+    let network = Network::start(&[]);
+    let mut client = network.client();
+    let (buyer, link) = (key(BUYER), network.link(200));
+    let genesis = network.genesis.id();
+    let submit = |entry: &Entry, signature: Signature| {
+        let signed = SignedEntry { entry: entry.clone(), signature };
+        network.runtime.block_on(link.request(Request::Submit(signed))).unwrap()
+    };
+    let amount = MicroCredits(5);
+    let body = Body::Transfer { to: key(99).public(), amount };
+    let entry = Entry { genesis, signer: buyer.public(), sequence: 0, body: body.clone() };
+    let signature = buyer.sign(Domain::Entry, genesis, entry.id().0);
+    let Response::Included { entry: id, height } = submit(&entry, signature) else { panic!("not included") };
+    assert_eq!(id, entry.id());
+    assert_eq!(submit(&entry, signature), Response::Refused(Refusal::Replayed { entry: id, height }));
+
+    let next = Entry { sequence: 1, ..entry.clone() };
+    let forged = SignatureError::Forged { key: buyer.public() };
+    assert_eq!(submit(&next, signature), Response::Refused(Refusal::Signature(forged)));
+    let gap = Entry { sequence: 7, ..entry.clone() };
+    let refused = submit(&gap, buyer.sign(Domain::Entry, genesis, gap.id().0));
+    assert_eq!(refused, Response::Refused(Refusal::Sequence { signer: buyer.public(), expected: 1, given: 7 }));
+    let elsewhere = samebit_spec::id::GenesisId([9; 32]);
+    let foreign = Entry { genesis: elsewhere, ..next };
+    let refused = submit(&foreign, buyer.sign(Domain::Entry, elsewhere, foreign.id().0));
+    assert_eq!(refused, Response::Refused(Refusal::WrongChain { own: genesis, given: elsewhere }));
+
+    assert_eq!(client.sync().unwrap().balance(&key(99).public()), amount, "once, and only once");
+    let poor = client.submit(&buyer, Body::Transfer { to: key(99).public(), amount: MicroCredits(u64::MAX) });
+    assert!(matches!(poor, Err(ClientError::Refused(Refusal::Insufficient { .. }))), "{poor:?}");
+    client.submit(&buyer, body).unwrap();
+    assert_eq!(client.state().sequence(&buyer.public()), 2);
+}
+
+#[test]
+fn content_with_wrong_bytes_is_refused_and_what_is_unknown_is_named() {
+    let network = Network::start(&[]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let link = network.link(201);
+    let within = Duration::from_secs(10);
+    network.runtime.block_on(async {
+        let mut stream = link.open(Lane::Blobs).await.unwrap();
+        let promised = BlobRef::of(b"promised");
+        let put = BlobRequest::Put { id: promised.id, len: promised.len };
+        for (bytes, expected) in
+            [(b"Promised", BlobAnswer::Refused), (b"promised", BlobAnswer::Kept), (b"promised", BlobAnswer::Kept)]
+        {
+            stream.send(&put, within).await.unwrap();
+            stream.write_raw(bytes, within).await.unwrap();
+            stream.flush(within).await.unwrap();
+            assert_eq!(stream.receive::<BlobAnswer>(64, within).await, Ok(Some(expected)));
+        }
+        // Longer than any blob may be, and more than the store holds: told at once.
+        for len in [Bytes(u64::MAX), Bytes(1 << 30)] {
+            let mut stream = link.open(Lane::Blobs).await.unwrap();
+            stream.send(&BlobRequest::Put { id: BlobId([1; 32]), len }, within).await.unwrap();
+            assert_eq!(stream.receive::<BlobAnswer>(64, within).await, Ok(Some(BlobAnswer::Refused)));
+        }
+        let mut stream = link.open(Lane::Blobs).await.unwrap();
+        stream.send(&BlobRequest::Get { id: BlobId([1; 32]) }, within).await.unwrap();
+        assert_eq!(stream.receive::<BlobAnswer>(64, within).await, Ok(Some(BlobAnswer::Unknown)));
+        // One that claims bytes and sends none does not keep its place for ever, nor anyone else's.
+        stream.send(&put, within).await.unwrap();
+    });
+    let unknown = BlobRef::of(b"nobody has this");
+    assert!(matches!(client.fetch(&unknown, &store), Err(ClientError::MissingBlob { blob }) if blob == unknown.id));
+    client.fetch(&BlobRef::of(b"promised"), &store).unwrap();
+}
+
+#[test]
+fn a_job_whose_module_is_refused_or_whose_input_is_no_tree_is_refunded() {
+    let network = Network::start(&[]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let hello = publish(&mut client, &store);
+    let unit = input(&store, "anything");
+    client.push_trees(&store, &[unit], |_, _| ()).unwrap();
+
+    let module = store.put(b"\0asm not really").unwrap();
+    client.push(&store, &[module], |_, _| ()).unwrap();
+    let manifest = TaskManifest { name: "broken".into(), module, form: TaskForm::Command, about: String::new() };
+    client.submit(&key(BUYER), Body::TaskPublish { manifest: manifest.clone() }).unwrap();
+    let job = post(&mut client, spec(manifest.id(), vec![unit]));
+    assert_eq!(closed(&mut client, job), Closing::Refused { reason: CustodyRefusal::BadModule });
+
+    let not_a_tree = TreeRef { id: samebit_spec::id::TreeId(module.id.0), len: module.len };
+    let job = post(&mut client, spec(hello, vec![unit, not_a_tree]));
+    assert_eq!(closed(&mut client, job), Closing::Refused { reason: CustodyRefusal::BadTree { unit: 1 } });
+    assert_eq!(client.state().jobs()[&job].escrow, MicroCredits::ZERO);
+}
+
+#[test]
+fn an_invitation_to_another_chain_is_not_believed() {
+    let network = Network::start(&[]);
+    let mut invitation = network.invitation();
+    invitation.genesis.network = String::from("other");
+    assert!(matches!(Client::connect(&invitation, None), Err(ClientError::WrongChain { .. })));
+    let nobody = Invitation {
+        addresses: vec!["/ip4/127.0.0.1/tcp/9/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".into()],
+        ..network.invitation()
+    };
+    let refused = Client::connect(&nobody, None).unwrap_err();
+    assert!(matches!(&refused, ClientError::Unreachable { addresses, .. } if *addresses == nobody.addresses));
+}
