@@ -71,7 +71,6 @@ impl Ran {
     /// # Panics
     /// With everything that was printed, when it ended otherwise.
     #[track_caller]
-    #[must_use]
     pub fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", String::from_utf8_lossy(&self.stdout), self.stderr);
         self
