@@ -291,6 +291,57 @@ fn a_host_that_reports_a_wrong_output_is_slashed_and_an_audit_names_it() {
 }
 
 #[test]
+fn a_lazy_copier_is_slashed_and_a_host_that_falls_silent_is_replaced() {
+    let (copier, silent) = (key(HOSTS).public(), key(HOSTS + 1).public());
+    let honest = Conduct::Honest;
+    let network = Network::start(&[Conduct::LazyCopier, Conduct::NoShow, honest, honest, honest]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let units: Vec<_> = (0..10).map(|n| input(&store, &format!("unit {n}"))).collect();
+    client.push_trees(&store, &units, |_, _| ()).unwrap();
+    let bond = |client: &Client, host: samebit_spec::sign::PublicKey| {
+        let record = &client.state().hosts()[&host];
+        record.bond_free.0 + record.bond_locked.0
+    };
+    let before = [copier, silent].map(|host| bond(&client, host));
+    let job = post(&mut client, spec(task, units));
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+
+    let record = &client.state().jobs()[&job];
+    assert!(record.units.iter().all(|unit| matches!(unit.phase, UnitPhase::Final { .. })), "{:?}", record.units);
+    let ended =
+        |host, phase| record.units.iter().flat_map(|unit| &unit.runs).any(|run| run.host == host && run.phase == phase);
+    assert!(ended(copier, RunPhase::Unrevealed));
+    assert!(ended(silent, RunPhase::Lost));
+    assert!(bond(&client, copier) < before[0] && bond(&client, silent) < before[1]);
+    for (host, record) in client.state().hosts() {
+        assert!([copier, silent].contains(host) || (record.tally.slashed, record.tally.lost) == (0, 0));
+    }
+    client.state().check().unwrap();
+}
+
+#[test]
+fn jobs_on_an_idle_network_settle_within_a_few_seconds() {
+    let network = Network::start(&[Conduct::Honest; 2]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let unit = input(&store, "anything");
+    client.push_trees(&store, &[unit], |_, _| ()).unwrap();
+    let mut took: Vec<Duration> = (0..5)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            let job = post(&mut client, spec(task, vec![unit]));
+            assert_eq!(closed(&mut client, job), Closing::Settled);
+            start.elapsed()
+        })
+        .collect();
+    took.sort();
+    eprintln!("submit to final: {took:?}");
+    // The window alone is a second; the rest is what the machine is busy with.
+    assert!(took[2] < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
 fn a_validator_that_restarts_has_lost_nothing_and_hosts_come_back_to_it() {
     let mut network = Network::start(&[Conduct::Honest; 2]);
     let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
