@@ -70,6 +70,13 @@ fn main() -> ExitCode {
         eprintln!("  help: please report it with the command that you typed");
     }));
     let args = Args::parse();
+    if std::env::var_os("SAMEBIT_LIFELINE").is_some() {
+        // For programs that start commands: a command whose starter is gone, however it went, waits for nobody.
+        std::thread::spawn(|| {
+            process::stdin_ended();
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        });
+    }
     let daemon = args.command.is_daemon();
     let filter = EnvFilter::try_from_env("SAMEBIT_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if daemon { "info,libp2p=warn" } else { "off" }));

@@ -107,7 +107,9 @@ pub fn start(args: &[&str], log: &Path, tie: Tie) -> io::Result<Child> {
         Tie::Free => Stdio::null(),
     });
     // A daemon is told everything by its arguments and its own files.
-    command.env_remove("SAMEBIT_NETWORK").env_remove("SAMEBIT_OUTPUT");
+    for name in ["SAMEBIT_NETWORK", "SAMEBIT_OUTPUT", "SAMEBIT_LIFELINE"] {
+        command.env_remove(name);
+    }
     command.spawn()
 }
 

@@ -133,7 +133,12 @@ impl Place {
 
     fn samebit(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.env("SAMEBIT_HOME", &self.home).env_remove("SAMEBIT_NETWORK").current_dir(&self.root).args(args);
+        command
+            .env("SAMEBIT_HOME", &self.home)
+            .env("SAMEBIT_LIFELINE", "1")
+            .env_remove("SAMEBIT_NETWORK")
+            .current_dir(&self.root)
+            .args(args);
         command
     }
 
@@ -190,7 +195,7 @@ fn start(place: &Place) -> Result<Devnet, String> {
         let _ = fs::remove_file(place.demo.join(stale));
     }
     let hosts = HOSTS.to_string();
-    Devnet::start(place.samebit(&[
+    let mut command = place.samebit(&[
         "-o",
         "jsonl",
         "devnet",
@@ -201,7 +206,10 @@ fn start(place: &Place) -> Result<Devnet, String> {
         &hosts,
         "--cheat",
         "wrong-output:1",
-    ]))
+    ]);
+    // It has a lifeline of its own, and takes its processes down in order when that ends.
+    command.env_remove("SAMEBIT_LIFELINE");
+    Devnet::start(command)
 }
 
 /// Everything between the network's start and its end. Returns what did not hold.

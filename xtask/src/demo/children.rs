@@ -129,14 +129,14 @@ fn end_devnet() -> Result<(), String> {
 /// Runs a command with its output on the terminal.
 pub(crate) fn show(command: &mut Command) -> Result<(), String> {
     let spoken = describe(command);
-    let output = wait(command.stdin(Stdio::null()), &spoken)?;
+    let output = wait(command, &spoken)?;
     judge(&output, &spoken)
 }
 
 /// Runs a command for its stdout; stderr goes to the terminal.
 pub(crate) fn stdout_of(command: &mut Command) -> Result<String, String> {
     let spoken = describe(command);
-    let output = wait(command.stdin(Stdio::null()).stdout(Stdio::piped()), &spoken)?;
+    let output = wait(command.stdout(Stdio::piped()), &spoken)?;
     judge(&output, &spoken)?;
     String::from_utf8(output.stdout).map_err(|_| format!("{spoken}: stdout is not UTF-8"))
 }
@@ -144,7 +144,7 @@ pub(crate) fn stdout_of(command: &mut Command) -> Result<String, String> {
 /// Runs a command and hides what it says.
 pub(crate) fn capture(command: &mut Command) -> Result<Output, String> {
     let spoken = describe(command);
-    wait(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()), &spoken)
+    wait(command.stdout(Stdio::piped()).stderr(Stdio::piped()), &spoken)
 }
 
 fn wait(command: &mut Command, spoken: &str) -> Result<Output, String> {
@@ -152,7 +152,9 @@ fn wait(command: &mut Command, spoken: &str) -> Result<Output, String> {
     if INTERRUPTED.load(Ordering::SeqCst) {
         return Err("interrupted".to_owned());
     }
-    let child = command.spawn().map_err(|error| format!("{spoken}: {error}"))?;
+    let mut child = command.stdin(Stdio::piped()).spawn().map_err(|error| format!("{spoken}: {error}"))?;
+    // A command of ours ends when this pipe does (`SAMEBIT_LIFELINE`), so it is held until the command has ended.
+    let _lifeline = child.stdin.take();
     *slot = Some(child.id());
     drop(slot);
     let output = child.wait_with_output();
