@@ -33,7 +33,7 @@ use tokio::{
 };
 
 /// For reaching the validator, with every pause between tries.
-const REACH: Duration = Duration::from_secs(8);
+const REACH: Duration = Duration::from_secs(5);
 /// For the blocks up to a known height to arrive.
 const CATCH_UP: Duration = Duration::from_secs(60);
 /// For an entry to be included, with every try.
@@ -180,7 +180,7 @@ impl Client {
             let link = Link::new(net, remote);
             let status = ask(&link, &Request::Status, REACH, |response| match response {
                 Response::Status(status) => Ok(status),
-                other => Err(other),
+                other => Err(Box::new(other)),
             })
             .await?;
             Ok::<_, ClientError>((link, status))
@@ -210,7 +210,7 @@ impl Client {
     pub fn status(&mut self) -> Result<Status, ClientError> {
         let request = ask(&self.link, &Request::Status, REACH, |response| match response {
             Response::Status(status) => Ok(status),
-            other => Err(other),
+            other => Err(Box::new(other)),
         });
         self.runtime.block_on(request)
     }
@@ -293,7 +293,7 @@ impl Client {
             let sent = ask(&self.link, &request, INCLUDE, |response| match response {
                 Response::Included { entry, height } => Ok(Ok((entry, height))),
                 Response::Refused(refusal) => Ok(Err(refusal)),
-                other => Err(other),
+                other => Err(Box::new(other)),
             });
             match self.runtime.block_on(sent)? {
                 Ok((entry, height)) if entry == id => {
@@ -432,15 +432,17 @@ async fn ask<T>(
     link: &Link,
     request: &Request,
     within: Duration,
-    read: impl Fn(Response) -> Result<T, Response>,
+    read: impl Fn(Response) -> Result<T, Box<Response>>,
 ) -> Result<T, ClientError> {
     let until = Instant::now() + within;
     loop {
         let error: ClientError = match link.request(request.clone()).await {
             Ok(response) => match read(response) {
                 Ok(answer) => return Ok(answer),
-                Err(Response::Failed(reason)) => ClientError::Protocol { reason },
-                Err(other) => return Err(ClientError::Protocol { reason: format!("{other:?}") }),
+                Err(other) => match *other {
+                    Response::Failed(reason) => ClientError::Protocol { reason },
+                    other => return Err(ClientError::Protocol { reason: format!("{other:?}") }),
+                },
             },
             Err(error @ (NetError::TooLong { .. } | NetError::Closed | NetError::Protocol { .. })) => {
                 return Err(error.into());

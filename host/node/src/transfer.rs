@@ -35,8 +35,8 @@ const PIECE: Duration = Duration::from_secs(30);
 const KEEP: Duration = Duration::from_secs(120);
 /// Bytes of an encoded [`BlobRequest`] or [`BlobAnswer`], at most.
 pub(crate) const BLOB_FRAME_MAX: usize = 64;
-/// Tries of a lane whose stream breaks before anything went over it.
-const TRIES: usize = 5;
+/// Streams that a lane opens in a row without moving a blob.
+const TRIES: usize = 6;
 
 /// Why content did not get where it should.
 #[derive(Debug, thiserror::Error)]
@@ -179,36 +179,40 @@ async fn lane(
     queue: Arc<Mutex<Vec<BlobRef>>>,
     moved: Moved,
 ) -> Result<(), TransferError> {
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let blobs = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let mut open: Option<FrameStream> = None;
-    while let Some(blob) = next() {
-        let mut tries = 0;
-        loop {
-            let result = match &mut open {
-                Some(stream) => match way {
-                    Way::Push => put_one(stream, &store, &blob).await,
-                    Way::Fetch => get_one(stream, &store, &blob).await,
-                },
-                None => match link.open(Lane::Blobs).await {
-                    Ok(stream) => {
-                        open = Some(stream);
-                        continue;
-                    }
-                    Err(error) => Err(error.into()),
-                },
-            };
-            match result {
-                Ok(()) => break,
-                // A stream may be refused when many are opened at once, or break with its connection.
-                Err(TransferError::Stream(_) | TransferError::Net(NetError::Lost { .. })) if tries < TRIES => {
-                    tries += 1;
-                    open = None;
-                    tokio::time::sleep(Duration::from_millis(50 << tries)).await;
+    let mut tries = 0;
+    loop {
+        let Some(blob) = blobs().pop() else { break };
+        let result = match &mut open {
+            Some(stream) => match way {
+                Way::Push => put_one(stream, &store, &blob).await,
+                Way::Fetch => get_one(stream, &store, &blob).await,
+            },
+            None => match link.open(Lane::Blobs).await {
+                Ok(stream) => {
+                    open = Some(stream);
+                    blobs().push(blob);
+                    continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => Err(error.into()),
+            },
+        };
+        match result {
+            Ok(()) => {
+                tries = 0;
+                moved.fetch_add(blob.len.0, Ordering::Relaxed);
             }
+            // A stream may be refused when many are opened at once, or break with its connection. Another lane
+            // may take the blob meanwhile.
+            Err(TransferError::Stream(_) | TransferError::Net(NetError::Lost { .. })) if tries < TRIES => {
+                open = None;
+                blobs().push(blob);
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(25 << tries)).await;
+            }
+            Err(error) => return Err(error),
         }
-        moved.fetch_add(blob.len.0, Ordering::Relaxed);
     }
     if let Some(mut stream) = open {
         let _ = stream.close(PIECE).await;

@@ -342,6 +342,26 @@ fn jobs_on_an_idle_network_settle_within_a_few_seconds() {
 }
 
 #[test]
+fn thousands_of_small_files_travel_within_seconds() {
+    let network = Network::start(&[]);
+    let (mut client, store) = (network.client(), BlobStore::open_cache(&network.path("store")).unwrap());
+    let file = |n: u32| {
+        let blob = store.put(&n.to_le_bytes().repeat(200)).unwrap();
+        TreeFile { path: format!("{}/{n}", n % 17), blob }
+    };
+    let tree = store.put_tree(&Tree::new((0..2000).map(file).collect()).unwrap()).unwrap();
+    let start = std::time::Instant::now();
+    let pushed = client.push_trees(&store, &[tree], |_, _| ()).unwrap();
+    let there = start.elapsed();
+    assert_eq!(pushed.blobs, 2001);
+    let elsewhere = BlobStore::open_cache(&network.path("elsewhere")).unwrap();
+    client.fetch_tree(&tree, &elsewhere).unwrap();
+    let back = start.elapsed() - there;
+    eprintln!("2000 files: {there:?} there, {back:?} back");
+    assert!(there < Duration::from_secs(30) && back < Duration::from_secs(30), "{there:?}, {back:?}");
+}
+
+#[test]
 fn a_validator_that_restarts_has_lost_nothing_and_hosts_come_back_to_it() {
     let mut network = Network::start(&[Conduct::Honest; 2]);
     let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());

@@ -61,6 +61,9 @@ struct Behaviour {
 
 type Reply<T> = oneshot::Sender<Result<T, NetError>>;
 
+/// Who waits for a connection, and the addresses it named.
+type Dialling = (Vec<String>, Reply<()>);
+
 enum Command {
     Dial { remote: Remote, reply: Reply<()> },
     Request { peer: PeerId, request: Box<Request>, reply: Reply<Response> },
@@ -383,7 +386,7 @@ struct Task {
     swarm: Swarm<Behaviour>,
     commands: mpsc::WeakSender<Command>,
     events: mpsc::Sender<NetEvent>,
-    dials: BTreeMap<PeerId, Vec<(Vec<String>, Reply<()>)>>,
+    dials: BTreeMap<PeerId, Vec<Dialling>>,
     requests: BTreeMap<OutboundRequestId, Reply<Response>>,
     request: Duration,
 }
