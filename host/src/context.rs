@@ -117,11 +117,17 @@ impl Context {
         match self.network.as_deref() {
             None | Some(devnet::NETWORK) => {
                 let place = Place::of(self);
-                if !place.load()?.is_some_and(|state| state.is_running()) {
-                    return Err(Failure::new(Exit::Unreachable, "no network: no devnet runs here")
-                        .help("`samebit devnet up` starts one; `--network FILE` joins another by its invitation"));
+                let nobody = || {
+                    Failure::new(Exit::Unreachable, "no network: no devnet runs here")
+                        .help("`samebit devnet up` starts one; `--network FILE` joins another by its invitation")
+                };
+                let state = place.load()?.ok_or_else(nobody)?;
+                let invited = self.invited(&place.invitation())?;
+                // Its validator may have been started again by hand: then its address answers.
+                if state.is_running() || invited.0.addresses.iter().any(|address| answers(address)) {
+                    return Ok(invited);
                 }
-                self.invited(&place.invitation())
+                Err(nobody())
             }
             Some(name) if self.home.networks().iter().any(|known| known == name) => {
                 self.invited(&self.home.invitation_path(name).map_err(|error| home_failure(&error))?)
@@ -318,4 +324,16 @@ fn refusal_help(refusal: &Refusal) -> &'static str {
         }
         _ => "nothing was changed; `samebit ledger show` shows the ledger as it is",
     }
+}
+
+/// Whether somebody listens at a multiaddress of the form `/ip4/ADDRESS/tcp/PORT/...`.
+fn answers(address: &str) -> bool {
+    let mut parts = address.split('/').skip(1);
+    let (Some("ip4"), Some(ip), Some("tcp"), Some(port)) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    format!("{ip}:{port}")
+        .parse()
+        .is_ok_and(|address| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok())
 }
