@@ -144,6 +144,6 @@ mod tests {
         assert_eq!(fuel(Fuel(999)), "999");
         assert_eq!(fuel(Fuel(20_000_000_000)), "20.00 G");
         assert_eq!(bytes(Bytes(1536)), "1.50 KiB");
-        assert_eq!(bytes(Bytes(u64::MAX)), "16777216.00 TiB");
+        assert_eq!(bytes(Bytes(u64::MAX)), "16777215.99 TiB");
     }
 }

@@ -78,9 +78,8 @@ fn submit_all(samebit: &dyn Fn(&[&str]) -> Command, home: &Path, module: &Path) 
         local.push(begun.elapsed().as_secs_f64() * 1000.0);
 
         let begun = Instant::now();
-        let shown = stdout_of(&mut samebit(&[
-            "-q", "-o", "json", "job", "submit", &module, "--input", &input, "--wait",
-        ]))?;
+        let shown =
+            stdout_of(&mut samebit(&["-q", "-o", "json", "job", "submit", &module, "--input", &input, "--wait"]))?;
         waited.push(begun.elapsed().as_secs_f64() * 1000.0);
         let shown: Value = serde_json::from_str(&shown).map_err(|error| format!("job submit: {error}"))?;
         if shown["standing"] != "final" {
