@@ -172,8 +172,8 @@ fn build(place: &Place) -> Result<(), String> {
             .map_err(|error| format!("the Rust target {WASM_TARGET} is missing and cannot be added: {error}"))?;
     }
     println!("building samebit and {} example tasks", TASKS.len());
-    show(Command::new("cargo").current_dir(&place.root).args(["build", "--locked", "--package", "samebit"]))?;
-    let mut command = Command::new("cargo");
+    show(crate::shell::command("cargo").args(["build", "--locked", "--package", "samebit"]))?;
+    let mut command = crate::shell::command("cargo");
     command.current_dir(&place.root).args(["build", "--locked", "--lib", "--target", WASM_TARGET]);
     command.args(["--profile", WASM_PROFILE]);
     for task in TASKS {

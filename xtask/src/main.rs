@@ -114,7 +114,7 @@ fn vectors() -> Step {
     say("writing spec/vectors/ anew");
     shell::run_with(
         "cargo",
-        &["test", "--quiet", "--package", "samebit-spec", "--test", "vectors", "every_hashed"],
+        &["test", "--quiet", "--package", "samebit-spec", "--features", "types", "--test", "vectors", "every_hashed"],
         &[("SAMEBIT_WRITE_VECTORS", "1")],
     )?;
     shell::run("git", &["-C", &root().display().to_string(), "status", "--short", "spec/vectors"])

@@ -23,9 +23,23 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
+/// A command in the workspace, without the variables that cargo set for this program: build scripts watch
+/// some of them, and would run again at each change between `cargo` and `cargo xtask`.
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| ours.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(root());
+    command
+}
+
 /// Runs cargo in the workspace.
 pub(crate) fn cargo(args: &[&str]) -> Step {
-    run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
+    run("cargo", args)
 }
 
 /// Runs a program in the workspace, its output shown.
@@ -35,10 +49,9 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Step {
 
 /// Runs a program with further environment.
 pub(crate) fn run_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Step {
-    let status = Command::new(program)
+    let status = command(program)
         .args(args)
         .envs(env.iter().copied())
-        .current_dir(root())
         .status()
         .map_err(|error| format!("{program} did not start: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{program} {}` ended with {status}", args.join(" "))) }
@@ -46,7 +59,7 @@ pub(crate) fn run_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> St
 
 /// What a program prints, or `None` when it is not there or fails.
 pub(crate) fn quiet(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).current_dir(root()).stderr(Stdio::null()).output().ok()?;
+    let output = command(program).args(args).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Package {
 pub(crate) fn metadata(root: &Path) -> Result<Value, String> {
     let version = stdout_of(Command::new("rustc").current_dir(root).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not name its host")?;
-    let text = stdout_of(Command::new("cargo").current_dir(root).args([
+    let text = stdout_of(crate::shell::command("cargo").args([
         "metadata",
         "--locked",
         "--format-version",
