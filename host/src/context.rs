@@ -287,6 +287,7 @@ pub fn invitation_failure(error: &InvitationError) -> Failure {
 pub fn blob_failure(error: &BlobError) -> Failure {
     let exit = match error {
         BlobError::Missing { .. } => Exit::NotFound,
+        BlobError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
         _ => Exit::Environment,
     };
     Failure::new(exit, error.to_string())

@@ -13,9 +13,12 @@ const LISTED_MAX: usize = 8;
 pub fn one<T: Display>(kind: &str, given: &str, among: impl IntoIterator<Item = T>) -> Result<T, Failure> {
     let wanted = given.trim().to_ascii_lowercase();
     let digits = wanted.strip_prefix(kind).and_then(|rest| rest.strip_prefix('-')).unwrap_or(&wanted);
+    let noun = format!("{kind} list");
     let none = || {
-        Failure::new(Exit::NotFound, format!("no {kind} {given:?} on this network"))
-            .help(format!("`samebit {} list` shows what there is", noun(kind)))
+        Failure::new(Exit::NotFound, format!("no {kind} {given:?} on this network")).help(format!(
+            "`samebit {}` shows what there is",
+            if kind == "key" { "ledger show" } else { noun.as_str() }
+        ))
     };
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(none());
@@ -37,10 +40,6 @@ pub fn one<T: Display>(kind: &str, given: &str, among: impl IntoIterator<Item = 
                 .help("type more of its digits"))
         }
     }
-}
-
-fn noun(kind: &str) -> &str {
-    if kind == "key" { "ledger show and samebit key" } else { kind }
 }
 
 #[cfg(test)]

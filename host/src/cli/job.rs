@@ -9,17 +9,22 @@ use crate::{
     text,
     view::{self, JobLine, JobView},
 };
-use samebit_market::words;
+use samebit_ledger::LedgerState;
+use samebit_market::{summary, words};
 use samebit_spec::{
     entry::Body,
+    execution::Outcome as RunOutcome,
     id::JobId,
-    job::{JobPhase, JobRecord},
+    job::{JobPhase, JobRecord, UnitPhase},
 };
 use std::{
     collections::BTreeMap,
     io::IsTerminal,
     time::{Duration, Instant},
 };
+
+/// A chain that makes no block for so long stands still.
+const STILL: Duration = Duration::from_secs(4);
 
 /// Send work to the hosts, and follow it to its end.
 #[derive(clap::Args)]
@@ -166,7 +171,7 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
     let bar = ui.bar(units, format!("{} waits for custody", id.short()));
     let mut last = BTreeMap::new();
     let mut plain = Plain::default();
-    let ended = network.wait(timeout, |state| {
+    let mut look = |state: &LedgerState| {
         let record = state.jobs().get(id)?;
         report_changes(&mut last, id, record, state.height().0, ui);
         let standing = |wanted| record.units.iter().filter(|unit| view::unit_standing(&unit.phase) == wanted).count();
@@ -183,7 +188,25 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
             _ => format!("{provisional} provisional"),
         });
         matches!(record.phase, JobPhase::Closed { .. }).then_some(())
-    });
+    };
+    let begun = Instant::now();
+    let mut explained = None;
+    let ended = loop {
+        let left = timeout.saturating_sub(begun.elapsed());
+        match network.wait(left.min(STILL), &mut look) {
+            // A chain that stands still is waiting for something: for hosts, more often than not.
+            Err(failure) if failure.exit == Exit::TimedOut && left > STILL => {
+                let why = placing(network.state(), id);
+                if why != explained
+                    && let Some(why) = &why
+                {
+                    bar.suspend(|| ui.note(why));
+                }
+                explained = why;
+            }
+            ended => break ended,
+        }
+    };
     bar.finish_and_clear();
     if let Err(mut failure) = ended {
         if failure.exit == Exit::TimedOut {
@@ -196,6 +219,18 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         print(context, network, id, None, ui)?;
     }
     let record = record(network, id)?;
+    let gone_wrong = record
+        .units
+        .iter()
+        .filter_map(summary::upheld_receipt)
+        .filter(|receipt| !matches!(receipt.outcome, RunOutcome::Exited { code: 0 }));
+    let gone_wrong = gone_wrong.count();
+    if gone_wrong > 0 {
+        ui.note(format!(
+            "the task itself did not succeed in {}, on every host alike; `samebit run` with the same input shows why",
+            text::count(gone_wrong, "unit"),
+        ));
+    }
     let without = record.units.iter().filter(|unit| view::unit_standing(&unit.phase) == "none").count();
     if without > 0 {
         let why = view::closing(&record.phase).unwrap_or_default();
@@ -206,6 +241,35 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         .help(format!("`samebit job show {}` says how each ended; the buyer was refunded", id.short())));
     }
     Ok(Exit::Done)
+}
+
+/// Why a unit of the job waits for hosts, when one does.
+fn placing(state: &LedgerState, id: &JobId) -> Option<String> {
+    let record = state.jobs().get(id)?;
+    let (at, unit) = record.units.iter().enumerate().find(|(_, unit)| unit.phase == UnitPhase::Placing)?;
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (account, host) in state.hosts() {
+        // The rules of the draw (`spec/04-verification.md`), in the order in which they are easiest to understand.
+        let reason = if unit.runs.iter().any(|run| run.host == *account) {
+            "were drawn for it before"
+        } else if host.excluded_until > state.time() {
+            "are excluded"
+        } else if host.ask > record.spec.price {
+            "ask more than it pays"
+        } else if host.bonded >= record.posted {
+            "changed their bond after the job was posted"
+        } else if host.bond_free < record.bond {
+            "lack free bond"
+        } else if host.busy >= u32::from(host.slots) {
+            "are busy"
+        } else {
+            "could take it now"
+        };
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let hosts = text::count(state.hosts().len(), "host");
+    Some(format!("  unit {at} waits for a host; of {hosts}: {}", reasons.join(", ")))
 }
 
 /// Progress where there is no terminal to draw a bar on: a line now and then, when something has changed.

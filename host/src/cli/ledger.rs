@@ -268,6 +268,7 @@ fn replay_folder(dir: &Path) -> Result<Replayed, Failure> {
             ReplayError::Log(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Exit::NotFound
             }
+            ReplayError::Log(LogError::BadGenesis { reason }) if reason == "missing" => Exit::NotFound,
             ReplayError::Log(LogError::Io { .. } | LogError::Locked) => Exit::Environment,
             ReplayError::Log(_) | ReplayError::Genesis(_) | ReplayError::Block(_) | ReplayError::Violation(_) => {
                 Exit::LedgerInvalid
