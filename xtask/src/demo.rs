@@ -198,6 +198,7 @@ fn start(place: &Place) -> Result<Devnet, String> {
     let mut command = place.samebit(&[
         "-o",
         "jsonl",
+        "-q",
         "devnet",
         "up",
         "--foreground",
