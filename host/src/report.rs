@@ -73,7 +73,7 @@ impl Ui {
 
     /// Writes the command's result to stdout: `text` for people, or `value` as JSON.
     ///
-    /// `value` serialises to an object whose first field is `schema`, such as `"samebit/job/1"`.
+    /// `value` serialises to an object with a field `schema`, such as `"samebit/job/1"`.
     pub fn data(&self, text: impl FnOnce() -> String, value: &impl Serialize) {
         let out = match self.format {
             Format::Text => text(),

@@ -13,7 +13,7 @@ use samebit_spec::{sign::PublicKey, unit::MicroCredits};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Show and check the ledger: accounts, bonds, blocks.
+/// Show and check the ledger: accounts, bonds, the chain.
 ///
 /// What is shown was replayed and verified on this machine; the validator is believed in nothing but order.
 #[derive(clap::Args)]
