@@ -166,6 +166,10 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("Instant::now", "no clock: time comes in as an event"),
     ("SystemTime", "no clock: time comes in as an event"),
     ("thread::", "no thread"),
+    ("std::env", "no environment"),
+    ("std::net", "no network"),
+    ("std::fs", "no files"),
+    ("RandomState", "no randomness"),
     ("getrandom", "no randomness: it comes in as an event"),
 ];
 
@@ -173,13 +177,17 @@ const FORBIDDEN: &[(&str, &str)] = &[
 fn protocol_code_has_no_clock_no_randomness_and_no_unordered_map() {
     let root = samebit_tests::root();
     let mut looked_at = 0;
-    for folder in ["spec/src", "runtime/rewrite/src", "runtime/wasi/src", "market/src"] {
+    for folder in ["spec/src", "runtime/rewrite/src", "runtime/wasi/src", "market/src", "market/ledger/src"] {
         let mut folders = vec![root.join(folder)];
         while let Some(folder) = folders.pop() {
             for found in std::fs::read_dir(&folder).expect("a source folder").map(|found| found.expect("readable")) {
                 let path = found.path();
                 if path.is_dir() {
                     folders.push(path);
+                    continue;
+                }
+                // The ledger's log is where it meets the disk; its state machine is everything else.
+                if path.ends_with("market/ledger/src/log.rs") {
                     continue;
                 }
                 let text = std::fs::read_to_string(&path).expect("utf-8 source");

@@ -177,10 +177,24 @@ impl Home {
 /// Ends a process at once, as a power cut would.
 ///
 /// # Panics
-/// When the system has no `kill` command.
+/// When it was not there.
 pub fn kill(pid: u32) {
-    let status = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("the system has `kill`");
-    assert!(status.success(), "process {pid} was not there to be killed");
+    assert!(signal("-9", pid), "process {pid} was not there to be killed");
+}
+
+/// Whether a process is there.
+///
+/// # Panics
+/// When the system has no shell.
+#[must_use]
+pub fn lives(pid: u32) -> bool {
+    signal("-0", pid)
+}
+
+/// The shell's own `kill`: a minimal Debian has no other.
+fn signal(which: &str, pid: u32) -> bool {
+    let status = Command::new("sh").args(["-c", &format!("kill {which} {pid}")]).stderr(Stdio::null()).status();
+    status.expect("the system has a shell").success()
 }
 
 /// A network of real processes.

@@ -1,11 +1,11 @@
 //! Journeys of real processes on loopback, one per story that a user would tell.
 
-use samebit_tests::{Devnet, guest, kill, runs, units};
+use samebit_tests::{Devnet, guest, kill, lives, runs, units};
 use serde_json::Value;
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -221,8 +221,14 @@ fn bad_orders_are_refused_with_the_value_and_change_nothing() {
     net.run(&["audit", "job", "ffffffff"]).code(3);
 
     let after = net.json(&["ledger", "show"]);
-    assert_eq!(before["supply"], after["supply"]);
-    assert_eq!(after["jobs"], 0, "no refused order is on the ledger: {after}");
+    for unchanged in ["supply", "burned", "escrow", "jobs", "accounts"] {
+        // Publishing is the one thing that was accepted, and it costs nothing.
+        let (mut before, mut after) = (before[unchanged].clone(), after[unchanged].clone());
+        for account in before.as_array_mut().into_iter().chain(after.as_array_mut()).flatten() {
+            account["sequence"].take();
+        }
+        assert_eq!(before, after, "{unchanged}");
+    }
     net.verify();
 }
 
@@ -253,7 +259,6 @@ fn peers_that_send_garbage_or_nothing_hurt_nobody() {
     let job = submit_hello(&net, &["Ada"]);
     assert_eq!(job["standing"], "final", "{job}");
     drop(silent);
-    let pid = net.pid("validator").to_string();
-    assert!(Command::new("kill").args(["-0", &pid]).status().expect("kill").success(), "the validator lives");
+    assert!(lives(net.pid("validator")), "the validator lives");
     net.verify();
 }

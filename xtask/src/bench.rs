@@ -5,7 +5,7 @@
 
 use crate::{
     EXAMPLES, build,
-    demo::children::{Devnet, stdout_of, take_down_on_interrupt},
+    children::{Devnet, stdout_of},
     set_up,
     shell::{Step, say, target},
 };
@@ -24,7 +24,6 @@ pub(crate) fn run(args: &[String]) -> Step {
 
 /// Time from submit to final of `hello`, job after job on an idle devnet of one validator and five hosts.
 fn market() -> Step {
-    take_down_on_interrupt()?;
     set_up()?;
     build()?;
     let folder = target().join("bench");

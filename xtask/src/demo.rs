@@ -6,12 +6,11 @@
 //! (`spec/08-commands.md`). It fails when anything is off: a cheater that got away, an honest host that was
 //! slashed, money that is not conserved, a process that is left.
 
-pub(crate) mod children;
 mod crates;
 mod figures;
 
 use crate::EXAMPLES as TASKS;
-use children::{Devnet, capture, show, stdout_of};
+use crate::children::{Devnet, capture, stdout_of};
 use figures::{Account, Job, credits, table};
 use serde_json::{Value, json};
 use std::{
@@ -53,10 +52,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         println!("{HELP}");
         return Ok(());
     };
-    children::take_down_on_interrupt()?;
     let begun = Instant::now();
     let place = Place::find()?;
-    build(&place)?;
+    crate::set_up()?;
+    crate::build()?;
     let built = begun.elapsed();
     println!("built in {:.1} s\n", built.as_secs_f64());
 
@@ -67,7 +66,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let stopped = devnet.stop();
     let story = story?;
     stopped?;
-    if let Some(pid) = pids.iter().find(|pid| children::is_running(**pid)) {
+    if let Some(pid) = pids.iter().find(|pid| crate::children::is_running(**pid)) {
         return Err(format!("process {pid} of the devnet is still running"));
     }
     println!(
@@ -157,29 +156,6 @@ impl Place {
         let path = self.demo.join(name);
         fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))
     }
-}
-
-fn build(place: &Place) -> Result<(), String> {
-    let libraries = stdout_of(Command::new("rustc").current_dir(&place.root).args([
-        "--print",
-        "target-libdir",
-        "--target",
-        WASM_TARGET,
-    ]))?;
-    if !Path::new(libraries.trim()).is_dir() {
-        println!("adding the Rust target {WASM_TARGET}");
-        show(Command::new("rustup").current_dir(&place.root).args(["target", "add", WASM_TARGET]))
-            .map_err(|error| format!("the Rust target {WASM_TARGET} is missing and cannot be added: {error}"))?;
-    }
-    println!("building samebit and {} example tasks", TASKS.len());
-    show(crate::shell::command("cargo").args(["build", "--locked", "--package", "samebit"]))?;
-    let mut command = crate::shell::command("cargo");
-    command.current_dir(&place.root).args(["build", "--locked", "--lib", "--target", WASM_TARGET]);
-    command.args(["--profile", WASM_PROFILE]);
-    for task in TASKS {
-        command.args(["--package", task]);
-    }
-    show(&mut command)
 }
 
 fn start(place: &Place) -> Result<Devnet, String> {

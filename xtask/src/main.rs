@@ -4,6 +4,7 @@
 //! with the exit code of what failed.
 
 mod bench;
+mod children;
 mod demo;
 mod shell;
 
@@ -29,6 +30,10 @@ Examples:
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (command, rest) = args.split_first().map_or(("help", &[][..]), |(first, rest)| (first.as_str(), rest));
+    if let Err(what) = children::take_down_on_interrupt() {
+        eprintln!("error: {what}");
+        return ExitCode::FAILURE;
+    }
     let done = match command {
         "demo" => demo::run(rest),
         "test" => test(rest),
@@ -67,9 +72,9 @@ pub(crate) fn set_up() -> Step {
 /// Builds the program and the example tasks.
 pub(crate) fn build() -> Step {
     say("building samebit");
-    cargo(&["build", "--package", "samebit"])?;
+    cargo(&["build", "--locked", "--package", "samebit"])?;
     say("building the example tasks for wasm32-wasip1");
-    let mut args = vec!["build", "--profile", "wasm", "--target", "wasm32-wasip1"];
+    let mut args = vec!["build", "--locked", "--lib", "--profile", "wasm", "--target", "wasm32-wasip1"];
     for example in EXAMPLES {
         args.extend(["--package", example]);
     }
@@ -82,10 +87,10 @@ fn test(filter: &[String]) -> Step {
     let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
     if has_cargo_command("nextest") {
         say("running the tests with cargo-nextest");
-        cargo(&[&["nextest", "run", "--workspace", "--no-fail-fast"], &filter[..]].concat())?;
+        cargo(&[&["nextest", "run", "--locked", "--workspace"], &filter[..]].concat())?;
     } else {
         say("running the tests with cargo test (cargo-nextest is not installed)");
-        cargo(&[&["test", "--workspace", "--all-targets", "--no-fail-fast"], &filter[..]].concat())?;
+        cargo(&[&["test", "--locked", "--workspace", "--all-targets", "--no-fail-fast"], &filter[..]].concat())?;
     }
     if filter.is_empty() {
         say("running the documentation's examples");

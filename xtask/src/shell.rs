@@ -49,12 +49,7 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Step {
 
 /// Runs a program with further environment.
 pub(crate) fn run_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Step {
-    let status = command(program)
-        .args(args)
-        .envs(env.iter().copied())
-        .status()
-        .map_err(|error| format!("{program} did not start: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("`{program} {}` ended with {status}", args.join(" "))) }
+    crate::children::show(command(program).args(args).envs(env.iter().copied()))
 }
 
 /// What a program prints, or `None` when it is not there or fails.

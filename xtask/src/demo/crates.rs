@@ -1,6 +1,6 @@
 //! Real input: the sources of the crates that cargo has just fetched for this very build.
 
-use super::children::stdout_of;
+use crate::children::stdout_of;
 use serde_json::Value;
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! The processes that the demo starts, and their certain end.
+//! The processes that xtask starts, and their certain end.
 //!
 //! One handler serves Ctrl-C, SIGTERM and SIGHUP: it closes the devnet's lifeline (its stdin), waits for it to
 //! take its hosts down, and ends the command that is running. Should this process be killed outright, the
