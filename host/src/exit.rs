@@ -23,7 +23,7 @@ pub enum Exit {
     Refused,
     /// 20: the task trapped.
     Trapped,
-    /// 21: a limit was reached (fuel, memory, output).
+    /// 21: a limit was used up (fuel, step fuel, steps, memory at start).
     LimitReached,
     /// 22: the module is refused.
     ModuleRefused,
