@@ -13,7 +13,7 @@ use crate::{
 use samebit_rewrite::{EXPORT_START, global_export};
 use samebit_spec::{
     abi::{self, StepCode},
-    content::{BlobRef, Tree, TreeFile},
+    content::{BlobRef, Tree, TreeFile, folders_begun},
     execution::{Execution, Limit, Outcome, TensorOps, Trap},
     id::StateRoot,
     param,
@@ -140,12 +140,22 @@ impl Committed {
 }
 
 /// The tree of the guest's files. A guest may make paths that no tree can hold and more files than a tree may
-/// have: the former are left out, of the latter the first by path are kept.
+/// have: the former are left out, of the latter the first by path are kept, and so of folders.
 fn output_tree(files: &mut Vec<(String, Vec<u8>)>) -> Tree {
     let entry = |(path, bytes): &(String, Vec<u8>)| TreeFile { path: path.clone(), blob: BlobRef::of(bytes) };
     files.sort_by(|a, b| a.0.cmp(&b.0));
     files.retain(|file| Tree::new(vec![TreeFile { path: file.0.clone(), blob: BlobRef::default() }]).is_ok());
     files.truncate(param::TREE_FILES_MAX);
+    let (mut before, mut folders, mut kept) = ("", 0, 0);
+    for (path, _) in files.iter() {
+        folders += folders_begun(before, path).count();
+        if folders > param::TREE_FOLDERS_MAX {
+            break;
+        }
+        kept += 1;
+        before = path;
+    }
+    files.truncate(kept);
     match Tree::new(files.iter().map(entry).collect()) {
         Ok(tree) => tree,
         // A file system has each path once and nothing below a file, so only a fault of `samebit-wasi` leads here;
@@ -389,5 +399,19 @@ fn is_metered(trap: Trap) -> bool {
         | Trap::BadStepCode
         | Trap::BadPointer => true,
         Trap::MemoryOutOfBounds | Trap::IntegerOverflow | Trap::DivisionByZero | Trap::BadConversionToInteger => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_more_folders_than_a_tree_may_have_are_kept_up_to_that_bound_and_not_dropped_all() {
+        let inner = "/d".repeat(100);
+        let mut files: Vec<_> = (0..2_000).map(|n| (format!("{n:05}{inner}/f"), Vec::new())).collect();
+        let tree = output_tree(&mut files);
+        assert_eq!(tree.files().len(), param::TREE_FOLDERS_MAX / 101);
+        assert_eq!(files.len(), tree.files().len());
     }
 }

@@ -47,7 +47,7 @@ impl TreeRef {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct TreeFile {
     /// Path within the tree: `/` between parts, no empty part, no `.` and no `..`, at most
-    /// [`param::TREE_PATH_MAX`] bytes.
+    /// [`param::TREE_PATH_MAX`] bytes and [`param::TREE_DEPTH_MAX`] parts.
     pub path: String,
     /// Its content.
     pub blob: BlobRef,
@@ -84,6 +84,22 @@ pub enum TreeError {
     #[error("{count} files, at most {max}", max = param::TREE_FILES_MAX)]
     Count {
         /// How many there are.
+        count: usize,
+    },
+    /// More parts than [`param::TREE_DEPTH_MAX`].
+    #[error("path {path:?} has {parts} parts, at most {max} are allowed in a tree", max = param::TREE_DEPTH_MAX)]
+    Deep {
+        /// The refused path.
+        path: String,
+        /// How many parts it has.
+        parts: usize,
+    },
+    /// More distinct folders than [`param::TREE_FOLDERS_MAX`].
+    #[error("with {path:?} there are {count} folders, at most {max}", max = param::TREE_FOLDERS_MAX)]
+    Folders {
+        /// The first path, in order, that passes the bound.
+        path: String,
+        /// How many folders there are up to it.
         count: usize,
     },
     /// Not a manifest at all.
@@ -157,16 +173,29 @@ impl Tree {
                 return Err(TreeError::Order { path: pair[1].path.clone(), before: pair[0].path.clone() });
             }
         }
+        let (mut before, mut folders) = ("", 0);
         for file in &files {
-            for (at, _) in file.path.match_indices('/') {
-                let parent = &file.path[..at];
-                if files.binary_search_by(|other| other.path.as_str().cmp(parent)).is_ok() {
-                    return Err(TreeError::Order { path: file.path.clone(), before: String::from(parent) });
+            // The folders that the file before is in too were looked at with it.
+            for folder in folders_begun(before, &file.path) {
+                folders += 1;
+                if files.binary_search_by(|other| other.path.as_str().cmp(folder)).is_ok() {
+                    return Err(TreeError::Order { path: file.path.clone(), before: String::from(folder) });
                 }
             }
+            if folders > param::TREE_FOLDERS_MAX {
+                return Err(TreeError::Folders { path: file.path.clone(), count: folders });
+            }
+            before = &file.path;
         }
         Ok(Self { files })
     }
+}
+
+/// The folders of `path`, outermost first, that `before` does not lie in. Over sorted paths these are each folder
+/// of the tree once, because paths with a common beginning stand together.
+pub fn folders_begun<'a>(before: &str, path: &'a str) -> impl Iterator<Item = &'a str> {
+    let same = before.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+    path.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= same).map(|at| &path[..at])
 }
 
 fn check_path(path: &str) -> Result<(), TreeError> {
@@ -174,5 +203,46 @@ fn check_path(path: &str) -> Result<(), TreeError> {
         && path.len() <= param::TREE_PATH_MAX
         && !path.contains('\0')
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if sound { Ok(()) } else { Err(TreeError::Path { path: String::from(path) }) }
+    if !sound {
+        return Err(TreeError::Path { path: String::from(path) });
+    }
+    let parts = path.split('/').count();
+    if parts > param::TREE_DEPTH_MAX {
+        return Err(TreeError::Deep { path: String::from(path), parts });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(paths: impl Iterator<Item = String>) -> Result<Tree, TreeError> {
+        Tree::new(paths.map(|path| TreeFile { path, blob: BlobRef::default() }).collect())
+    }
+
+    #[test]
+    fn a_path_has_no_more_parts_than_a_guest_could_make() {
+        let deep = |parts: usize| core::iter::once(alloc::vec!["d"; parts].join("/"));
+        assert!(tree(deep(param::TREE_DEPTH_MAX)).is_ok());
+        assert!(matches!(tree(deep(129)), Err(TreeError::Deep { parts: 129, .. })));
+    }
+
+    #[test]
+    fn a_small_manifest_cannot_make_folders_without_end() {
+        let inner = "/d".repeat(100);
+        let wide = |files: usize| (0..files).map(|n| alloc::format!("{n:05}{inner}/f")).collect::<Vec<_>>().into_iter();
+        let most = param::TREE_FOLDERS_MAX / 101;
+        assert!(tree(wide(most)).is_ok());
+        let path = alloc::format!("{most:05}{inner}/f");
+        assert_eq!(tree(wide(most + 1)), Err(TreeError::Folders { path, count: (most + 1) * 101 }));
+    }
+
+    #[test]
+    fn a_file_below_a_file_is_refused_however_far_apart_they_stand() {
+        let paths = ["a", "a-b", "a.c", "a/b/c"].map(String::from).into_iter();
+        assert!(matches!(tree(paths), Err(TreeError::Order { before, .. }) if before == "a"));
+        let paths = ["a/b", "a/b/c", "a/d"].map(String::from).into_iter();
+        assert!(matches!(tree(paths), Err(TreeError::Order { before, .. }) if before == "a/b"));
+    }
 }

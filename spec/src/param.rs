@@ -27,8 +27,19 @@ pub const MODULE_BYTES_MAX: Bytes = Bytes(96 << 20);
 pub const MODULE_FUNCTIONS_MAX: u32 = 200_000;
 /// Function types of a module.
 pub const MODULE_TYPES_MAX: u32 = 20_000;
-/// Parameters, and results, of a function type.
-pub const MODULE_SIGNATURE_MAX: usize = 255;
+/// Parameters of a function type.
+pub const PARAMETERS_MAX: u64 = 255;
+/// Results of a function type. Source: a call is two bytes and makes each of them a value.
+pub const RESULTS_MAX: u64 = 16;
+/// Parameters and results of a block together. Source: compilers emit one; a compiler's memory grows with the
+/// square of them.
+pub const BLOCK_VALUES_MAX: u64 = 16;
+/// Parameters and results of all blocks of a function, the first of each block not counted.
+pub const FUNCTION_BLOCK_VALUES_MAX: u64 = 16_384;
+/// Blocks, loops and branches inside one another. Source: a `match` of n arms nests n blocks.
+pub const NESTING_MAX: u64 = 4_096;
+/// Loops inside one another. Source: a compiler's time grows with their square.
+pub const NESTED_LOOPS_MAX: u64 = 256;
 /// Imports of a module. Preview1 has 46 functions; a name may be imported more than once.
 pub const MODULE_IMPORTS_MAX: u32 = 256;
 /// Exports of a module.
@@ -37,6 +48,9 @@ pub const MODULE_EXPORTS_MAX: u32 = 10_000;
 pub const MODULE_GLOBALS_MAX: u32 = 1_024;
 /// Locals of a function, parameters not counted.
 pub const FUNCTION_LOCALS_MAX: u32 = 10_000;
+/// Locals of all functions together: a few bytes declare thousands. Source: 2 million compile in half a second
+/// and 200 MB.
+pub const MODULE_LOCALS_MAX: u64 = 2_000_000;
 /// Bytes of a function's body.
 pub const FUNCTION_BYTES_MAX: usize = 2 << 20;
 /// Tables of a module: more than one would need reference types, which the profile leaves out.
@@ -62,8 +76,14 @@ pub const ROOT_FUEL_PER_PAGE: Fuel = Fuel(50_000);
 pub const BLOB_BYTES_MAX: Bytes = Bytes(4 << 30);
 /// Longest path in a tree, in bytes. Source: POSIX `PATH_MAX` less one folder.
 pub const TREE_PATH_MAX: usize = 1024;
+/// Most parts of a path in a tree. Source: as deep as a guest may make a folder (`spec/06-wasi.md`, 6.3).
+pub const TREE_DEPTH_MAX: usize = 128;
 /// Most files of a tree. Source: a manifest of that size is about 16 MiB.
 pub const TREE_FILES_MAX: usize = 1 << 17;
+/// Most distinct folders of a tree: each becomes an inode of the guest's world.
+pub const TREE_FOLDERS_MAX: usize = 1 << 17;
+/// Largest manifest, in bytes: [`TREE_FILES_MAX`] files with ordinary paths.
+pub const TREE_MANIFEST_MAX: Bytes = Bytes(64 << 20);
 
 /// Units of a job. Source: a post must fit [`MESSAGE_BYTES_MAX`] (40 bytes each).
 pub const UNITS_MAX: usize = 1024;

@@ -33,8 +33,6 @@ const BATCH_BYTES: usize = 64 << 20;
 const SYNCERS: usize = 16;
 /// A temporary file older than this has no living writer.
 const STALE: Duration = Duration::from_secs(24 * 3600);
-/// Largest manifest that is read into memory: [`param::TREE_FILES_MAX`] files with ordinary paths.
-const MANIFEST_MAX: u64 = 64 << 20;
 
 /// A folder of blobs: `blobs/ab/cdef…` by hexadecimal id, `tmp/` for what is being written, `aside/` for what
 /// was found corrupt. Cheap to clone; several processes may share one folder.
@@ -220,8 +218,8 @@ impl BlobStore {
     /// # Errors
     /// As [`BlobStore::read`], and [`BlobError::Tree`] when the blob is no manifest.
     pub fn tree(&self, tree: &TreeRef) -> Result<Tree, BlobError> {
-        if tree.len.0 > MANIFEST_MAX {
-            return Err(BlobError::TooLarge { given: tree.len, max: Bytes(MANIFEST_MAX) });
+        if tree.len.0 > param::TREE_MANIFEST_MAX.0 {
+            return Err(BlobError::TooLarge { given: tree.len, max: Bytes(param::TREE_MANIFEST_MAX.0) });
         }
         Ok(Tree::from_bytes(&self.read(&tree.manifest())?)?)
     }

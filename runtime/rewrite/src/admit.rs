@@ -11,7 +11,7 @@ use samebit_spec::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use wasmparser::{
-    BinaryReaderError, DataKind, ElementKind, Encoding, ExternalKind, FuncToValidate, FuncType,
+    BinaryReaderError, BlockType, DataKind, ElementKind, Encoding, ExternalKind, FuncToValidate, FuncType,
     FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef, ValType, ValidPayload,
     Validator, ValidatorResources, WasmFeatures,
 };
@@ -49,7 +49,11 @@ pub(crate) fn admit(bytes: &[u8]) -> Result<Facts, Refusal> {
         reader.limits(&payload)?;
         let valid = validator.payload(&payload).map_err(|error| invalid(None, &error))?;
         if let ValidPayload::Func(function, body) = valid {
-            allocations = function_body(function, &body, allocations)?;
+            allocations = reader.function_body(function, &body, allocations)?;
+        }
+        // All that is said outside bodies comes before them, and is far cheaper to check.
+        if matches!(payload, Payload::CodeSectionStart { .. }) {
+            reader.check()?;
         }
         reader.take(payload)?;
     }
@@ -83,6 +87,8 @@ struct Reader {
     start: Option<u32>,
     table_elements: u64,
     data_bytes: u64,
+    /// Of all functions read so far.
+    locals: u64,
 }
 
 impl Reader {
@@ -265,21 +271,61 @@ impl Reader {
         Ok(())
     }
 
-    /// Applies the rules about exports, which need the whole module.
+    /// Applies the rules about memory and exports, which need every section before the code.
+    fn check(&self) -> Result<(MemoryType, TaskForm), Refusal> {
+        match (self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
+            (Some(memory), Some((ExternalKind::Memory, 0))) => Ok((memory, self.form()?)),
+            _ => Err(Refusal::Memory),
+        }
+    }
+
     fn facts(self) -> Result<Facts, Refusal> {
-        let memory = match (self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
-            (Some(memory), Some((ExternalKind::Memory, 0))) => memory,
-            _ => return Err(Refusal::Memory),
-        };
+        let (memory, form) = self.check()?;
         let pages = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
         Ok(Facts {
-            form: self.form()?,
+            form,
             memory_min_pages: pages(memory.initial),
             memory_max_pages: memory.maximum.map(pages),
             imports: self.imports.into_iter().collect(),
             globals: self.globals,
             start: self.start,
         })
+    }
+
+    /// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
+    fn function_body(
+        &mut self,
+        function: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'_>,
+        allocations: FuncValidatorAllocations,
+    ) -> Result<FuncValidatorAllocations, Refusal> {
+        let mut validator = function.into_validator(allocations);
+        let index = Some(validator.index());
+        let place = |offset| At { function: index, offset };
+        let wrong = |error: BinaryReaderError| invalid(index, &error);
+        let start = body.range().start;
+        bounded(place(start), Counted::BodyBytes, body.range().len() as u64, param::FUNCTION_BYTES_MAX as u64)?;
+        let mut locals = 0_u64;
+        let mut groups = body.get_locals_reader().map_err(wrong)?;
+        for _ in 0..groups.get_count() {
+            let offset = groups.original_position();
+            let (count, ty) = groups.read().map_err(wrong)?;
+            locals += u64::from(count);
+            bounded(place(offset), Counted::Locals, locals, param::FUNCTION_LOCALS_MAX.into())?;
+            self.locals += u64::from(count);
+            bounded(place(offset), Counted::ModuleLocals, self.locals, param::MODULE_LOCALS_MAX)?;
+            validator.define_locals(offset, count, ty).map_err(wrong)?;
+        }
+        let mut operators = body.get_operators_reader().map_err(wrong)?;
+        let mut shape = Shape::default();
+        while !operators.eof() {
+            let (operator, offset) = operators.read_with_offset().map_err(wrong)?;
+            allowed(place(offset), &operator)?;
+            shape.read(place(offset), &operator, &self.types)?;
+            validator.op(offset, &operator).map_err(wrong)?;
+        }
+        operators.finish().map_err(wrong)?;
+        Ok(validator.into_allocations())
     }
 
     fn form(&self) -> Result<TaskForm, Refusal> {
@@ -332,9 +378,8 @@ impl Reader {
 }
 
 fn signature_limits(at: At, ty: &FuncType) -> Result<(), Refusal> {
-    let max = param::MODULE_SIGNATURE_MAX as u64;
-    bounded(at, Counted::Parameters, ty.params().len() as u64, max)?;
-    bounded(at, Counted::Results, ty.results().len() as u64, max)
+    bounded(at, Counted::Parameters, ty.params().len() as u64, param::PARAMETERS_MAX)?;
+    bounded(at, Counted::Results, ty.results().len() as u64, param::RESULTS_MAX)
 }
 
 fn global_type(at: At, ty: ValType) -> Result<GlobalType, Refusal> {
@@ -376,35 +421,46 @@ fn wanted_text(ty: &Signature) -> String {
     format!("({}) -> ({})", list(params), list(ty.result.into_iter().map(core)))
 }
 
-/// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
-fn function_body(
-    function: FuncToValidate<ValidatorResources>,
-    body: &FunctionBody<'_>,
-    allocations: FuncValidatorAllocations,
-) -> Result<FuncValidatorAllocations, Refusal> {
-    let mut validator = function.into_validator(allocations);
-    let index = Some(validator.index());
-    let place = |offset| At { function: index, offset };
-    let wrong = |error: BinaryReaderError| invalid(index, &error);
-    let start = body.range().start;
-    bounded(place(start), Counted::BodyBytes, body.range().len() as u64, param::FUNCTION_BYTES_MAX as u64)?;
-    let mut locals = 0_u64;
-    let mut groups = body.get_locals_reader().map_err(wrong)?;
-    for _ in 0..groups.get_count() {
-        let offset = groups.original_position();
-        let (count, ty) = groups.read().map_err(wrong)?;
-        locals += u64::from(count);
-        bounded(place(offset), Counted::Locals, locals, param::FUNCTION_LOCALS_MAX.into())?;
-        validator.define_locals(offset, count, ty).map_err(wrong)?;
+/// What a compiler's work grows with faster than a body's bytes do, while the body is read.
+#[derive(Default)]
+struct Shape {
+    /// The open blocks, and whether each is a loop.
+    open: Vec<bool>,
+    loops: u64,
+    /// Parameters and results of all blocks.
+    values: u64,
+}
+
+impl Shape {
+    fn read(&mut self, at: At, operator: &Operator<'_>, types: &[FuncType]) -> Result<(), Refusal> {
+        let (blockty, is_loop) = match *operator {
+            Operator::Block { blockty } | Operator::If { blockty } => (blockty, false),
+            Operator::Loop { blockty } => (blockty, true),
+            Operator::End => {
+                if self.open.pop() == Some(true) {
+                    self.loops -= 1;
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        let values = match blockty {
+            BlockType::Empty => 0,
+            BlockType::Type(_) => 1,
+            // An index of no type is the validator's to refuse.
+            BlockType::FuncType(index) => {
+                types.get(index as usize).map_or(0, |ty| ty.params().len() as u64 + ty.results().len() as u64)
+            }
+        };
+        bounded(at, Counted::BlockValues, values, param::BLOCK_VALUES_MAX)?;
+        // One value is what compilers emit; blocks that pass more are counted together.
+        self.values += values.saturating_sub(1);
+        bounded(at, Counted::FunctionBlockValues, self.values, param::FUNCTION_BLOCK_VALUES_MAX)?;
+        self.open.push(is_loop);
+        self.loops += u64::from(is_loop);
+        bounded(at, Counted::Nesting, self.open.len() as u64, param::NESTING_MAX)?;
+        bounded(at, Counted::NestedLoops, self.loops, param::NESTED_LOOPS_MAX)
     }
-    let mut operators = body.get_operators_reader().map_err(wrong)?;
-    while !operators.eof() {
-        let (operator, offset) = operators.read_with_offset().map_err(wrong)?;
-        allowed(place(offset), &operator)?;
-        validator.op(offset, &operator).map_err(wrong)?;
-    }
-    operators.finish().map_err(wrong)?;
-    Ok(validator.into_allocations())
 }
 
 fn allowed(at: At, operator: &Operator<'_>) -> Result<(), Refusal> {

@@ -76,8 +76,8 @@ pub struct Executable {
 /// Time and memory are linear in the module's length, which is checked first.
 ///
 /// # Errors
-/// [`Refusal`] for the first rule that the module breaks, in the order of its bytes; rules about exports come
-/// last. The same module is refused for the same reason everywhere.
+/// [`Refusal`] for the first rule that the module breaks, in the order of its bytes; memory and entries
+/// are checked before the first body. The same module is refused for the same reason everywhere.
 pub fn prepare(bytes: &[u8]) -> Result<Executable, Refusal> {
     if bytes.len() as u64 > param::MODULE_BYTES_MAX.0 {
         return Err(Refusal::TooLarge { len: bytes.len() as u64 });

@@ -52,8 +52,18 @@ pub enum Counted {
     DataBytes,
     /// Locals of a function.
     Locals,
+    /// Locals of all functions.
+    ModuleLocals,
     /// Bytes of a function's body.
     BodyBytes,
+    /// Parameters and results of a block.
+    BlockValues,
+    /// Parameters and results of all blocks of a function beyond one each.
+    FunctionBlockValues,
+    /// Blocks inside one another.
+    Nesting,
+    /// Loops inside one another.
+    NestedLoops,
 }
 
 impl fmt::Display for Counted {
@@ -73,7 +83,12 @@ impl fmt::Display for Counted {
             Self::DataSegments => "data segments",
             Self::DataBytes => "bytes of data segments",
             Self::Locals => "locals of a function",
+            Self::ModuleLocals => "locals of all functions",
             Self::BodyBytes => "bytes of a function's body",
+            Self::BlockValues => "parameters and results of a block",
+            Self::FunctionBlockValues => "parameters and results of a function's blocks, one of each block not counted",
+            Self::Nesting => "blocks inside one another",
+            Self::NestedLoops => "loops inside one another",
         })
     }
 }

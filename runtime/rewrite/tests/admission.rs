@@ -352,3 +352,57 @@ fn a_rewritten_module_is_valid_and_says_the_same_without_its_custom_sections() {
     assert_eq!(noted.bytes, plain.bytes);
     assert_ne!(noted.module, plain.module);
 }
+
+/// Refused for too much of something in the function with this index, at a place inside it.
+fn refused_count(text: &str, function: u32) -> (Counted, u64, u64) {
+    match refused(text) {
+        Refusal::TooMany { at, what, count, max } => {
+            assert_eq!(at.function, Some(function));
+            assert!(at.offset > 0);
+            (what, count, max)
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn blocks_that_pass_many_values_are_refused_before_a_compiler_meets_them() {
+    let body = |values: usize, blocks: usize| {
+        let (i32s, push, drop) = ("i32 ".repeat(values), "i32.const 1 ".repeat(values), "drop ".repeat(values));
+        let blocks = "block (type $t) end ".repeat(blocks);
+        command(&format!("(type $t (func (param {i32s}) (result {i32s}))) (func {push} {blocks} {drop})"))
+    };
+    admitted(&body(8, 1_000));
+    assert_eq!(refused_count(&body(9, 1), 0), (Counted::BlockValues, 18, param::BLOCK_VALUES_MAX));
+    let (what, _, max) = refused_count(&body(8, 1_200), 0);
+    assert_eq!((what, max), (Counted::FunctionBlockValues, param::FUNCTION_BLOCK_VALUES_MAX));
+    let results = command(&format!("(type (func (result {})))", "i32 ".repeat(17)));
+    assert!(matches!(refused(&results), Refusal::TooMany { what: Counted::Results, count: 17, max: 16, .. }));
+}
+
+#[test]
+fn depth_of_blocks_and_of_loops_is_bounded() {
+    let nest =
+        |open: &str, depth: usize| command(&format!("(func) (func {} {})", open.repeat(depth), "end ".repeat(depth)));
+    admitted(&nest("block ", 4_096));
+    assert_eq!(refused_count(&nest("block ", 5_000), 1), (Counted::Nesting, 4_097, param::NESTING_MAX));
+    admitted(&nest("loop ", 256));
+    assert_eq!(refused_count(&nest("loop ", 5_000), 1), (Counted::NestedLoops, 257, param::NESTED_LOOPS_MAX));
+    // Side by side they do not count.
+    admitted(&command(&format!("(func {})", "loop end ".repeat(5_000))));
+}
+
+#[test]
+fn a_small_module_cannot_declare_locals_without_end() {
+    let functions = |count: usize| command(&format!("(func (local {}))", "i64 ".repeat(10_000)).repeat(count));
+    admitted(&functions(200));
+    assert_eq!(refused_count(&functions(201), 200), (Counted::ModuleLocals, 2_010_000, param::MODULE_LOCALS_MAX));
+}
+
+#[test]
+fn what_is_said_outside_bodies_is_checked_before_any_body() {
+    let bad_body = "(func (result i32) i64.const 1)";
+    let text = format!(r#"(module {bad_body} (memory (export "memory") 1))"#);
+    assert_eq!(refused(&text), Refusal::NoEntry);
+    assert_eq!(refused(&format!(r#"(module {bad_body} (func (export "_start")))"#)), Refusal::Memory);
+}
