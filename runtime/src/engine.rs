@@ -6,9 +6,9 @@
 //! | relaxed SIMD | refused at admission, off in the engine |
 //! | threads, atomics, shared memory | not compiled in, refused at admission |
 //! | growth that fails now and then | the limit decides first ([`crate::guest`]); growth within it that this machine cannot give is a host fault, never -1 |
-//! | depth of the stack | [`STACK_BYTES`] of native stack, the same everywhere. Frame sizes are the compiler's, so the depth at which a guest overflows is the same only for one engine build and one kind of processor. Stands in until the rewriter counts stack height |
+//! | depth of the stack | [`STACK_BYTES`] of native stack, the same everywhere. Frame sizes are the compiler's, so the depth at which a guest overflows is the same only for one engine build and one architecture. Stands in until the rewriter counts stack height |
 //! | work done (fuel) | the engine's own fuel, on a pinned version with its own costs. Exact where the guest calls, returns or executes `unreachable`; a step that ends in another trap is charged all it could have used. Stands in until the rewriter meters |
-//! | interruption by time | epochs are off; a cancelled run has no outcome |
+//! | interruption by time | the epoch moves only when a run is cancelled; a run that was not goes on as if nothing had been. The checks cost no fuel, and a cancelled run has no outcome |
 //! | kinds of traps | mapped to our closed list, anything else is a host fault ([`crate::run`]) |
 //! | memory after a trap | never looked at: the state before the step stands |
 //! | float conversions, min, max, rounding, fused operations | exact in core Wasm; nothing is fused without relaxed SIMD |
@@ -16,7 +16,7 @@
 //! | half-done calls | `samebit-wasi` checks every pointer before it acts, and is charged before that |
 //! | a start function that runs before the meter | an export after rewriting, called under the meter |
 //! | limits of the compiler | the profile's module limits are lower and come first; a compile failure is a host fault |
-//! | processor features | change the code, not its results, once NaNs are canonical |
+//! | processor features | code is made for the architecture's baseline and never for the processor at hand, so frames have the same size on all processors of one architecture |
 //! | memory64, multi-memory, tail calls, exceptions, GC, stack switching, wide arithmetic, page sizes | refused at admission, off or not compiled in |
 
 use crate::{HostFault, guest, guest::Guest};
@@ -45,8 +45,26 @@ impl core::fmt::Debug for Engine {
     }
 }
 
-fn config() -> Config {
+/// The baseline of this architecture. Naming a target is what keeps the compiler from asking the processor what
+/// else it can do.
+const TARGET: Option<&str> = if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+    Some("x86_64-unknown-linux-gnu")
+} else if cfg!(all(target_arch = "aarch64", target_os = "linux")) {
+    Some("aarch64-unknown-linux-gnu")
+} else if cfg!(all(target_arch = "x86_64", target_os = "macos")) {
+    Some("x86_64-apple-darwin")
+} else if cfg!(all(target_arch = "aarch64", target_os = "macos")) {
+    Some("aarch64-apple-darwin")
+} else if cfg!(all(target_arch = "x86_64", target_os = "windows")) {
+    Some("x86_64-pc-windows-msvc")
+} else {
+    None
+};
+
+fn config() -> Result<Config, HostFault> {
+    let target = TARGET.ok_or(HostFault::Platform { arch: std::env::consts::ARCH, os: std::env::consts::OS })?;
     let mut config = Config::new();
+    config.target(target).map_err(|error| HostFault::Engine { reason: format!("{error:#}") })?;
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
@@ -67,7 +85,8 @@ fn config() -> Config {
         .shared_memory(false)
         // Meter.
         .consume_fuel(true)
-        .epoch_interruption(false)
+        // Cancellation.
+        .epoch_interruption(true)
         // Stack. The second number only has to be no smaller: nothing runs asynchronously.
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(STACK_BYTES + STACK_HOST_BYTES)
@@ -78,13 +97,13 @@ fn config() -> Config {
         // Nobody reads a guest's backtrace: stderr is where a task explains itself.
         .wasm_backtrace_max_frames(None)
         .native_unwind_info(false);
-    config
+    Ok(config)
 }
 
 impl Engine {
     pub(crate) fn new() -> Result<Self, HostFault> {
         let fault = |error: wasmtime::Error| HostFault::Engine { reason: format!("{error:#}") };
-        let engine = wasmtime::Engine::new(&config()).map_err(fault)?;
+        let engine = wasmtime::Engine::new(&config()?).map_err(fault)?;
         let linker = guest::linker(&engine).map_err(fault)?;
         Ok(Self { engine, linker, build: format!("wasmtime-{VERSION} {}", std::env::consts::ARCH) })
     }
@@ -95,6 +114,11 @@ impl Engine {
 
     pub(crate) fn linker(&self) -> &Linker<Guest> {
         &self.linker
+    }
+
+    /// Makes every guest of this engine ask whether it is cancelled, at its next loop or call.
+    pub(crate) fn nudge(&self) {
+        self.engine.increment_epoch();
     }
 
     pub(crate) fn compile(&self, executable: &Executable) -> Result<Module, HostFault> {

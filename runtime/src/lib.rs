@@ -135,11 +135,11 @@ pub enum Flow {
 pub struct Finished {
     /// What the network compares.
     pub receipt: Receipt,
-    /// stdout up to the last committed state.
+    /// stdout when the run ended, with what a stretch that did not end wrote before it trapped.
     pub stdout: Vec<u8>,
     /// The first bytes of stderr, for people, those of a trapping step included. Not part of any hash.
     pub stderr: Vec<u8>,
-    /// The files of `/out` in the last committed state, by path relative to it, sorted.
+    /// The files of `/out` when the run ended, likewise, by path relative to it, sorted.
     pub files: Vec<(String, Vec<u8>)>,
     /// The same as a tree.
     pub tree: Tree,
@@ -151,7 +151,7 @@ impl Runtime {
     /// Sets the engine up.
     ///
     /// # Errors
-    /// [`HostFault::Engine`] on a machine that the engine does not support.
+    /// [`HostFault::Platform`] and [`HostFault::Engine`] on a machine that the engine does not support.
     pub fn new() -> Result<Self, HostFault> {
         Ok(Self { engine: Arc::new(Engine::new()?) })
     }
@@ -177,8 +177,8 @@ impl Runtime {
     ///
     /// The guest runs on a thread of its own; `content` and `watch` are called on the caller's. `watch` is
     /// called after each state root, and a few times a second between them with `root: None`. A run that is
-    /// stopped inside a step ends there for the caller; its thread ends at its next call of the host, or at
-    /// the end of its step.
+    /// stopped inside a step ends there for the caller; its thread ends at the guest's next loop, call or call
+    /// of the host.
     ///
     /// # Errors
     /// [`HostFault`] when there is no outcome. Nothing of the run is kept.

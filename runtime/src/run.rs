@@ -24,7 +24,7 @@ use samebit_spec::{
 };
 use samebit_wasi::{Config, Wasi};
 use std::sync::Arc;
-use wasmtime::{Global, Instance, Memory, Store, Val, WasmParams, WasmResults};
+use wasmtime::{Global, Instance, Memory, Store, UpdateDeadline, Val, WasmParams, WasmResults};
 
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -60,6 +60,16 @@ pub(crate) fn run(
     };
     let mut store = Store::new(program.module.engine(), guest);
     store.limiter(|guest| &mut guest.growth);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|guest| match guest.data().live.is_cancelled() {
+        true => Err(wasmtime::Error::new(Halt::Cancelled)),
+        // Another run of this engine was.
+        false => Ok(UpdateDeadline::Continue(1)),
+    });
+    // The epoch that a cancellation before this moved is part of the deadline.
+    if live.is_cancelled() {
+        return Err(HostFault::Cancelled);
+    }
     let mut machine = Machine { store, execution, form: executable.form, parts: None };
     let outcome = machine.drive(engine, program, &mut ledger, &content)?;
     ledger.finish(outcome, &machine.store.data().wasi, &content)

@@ -36,7 +36,7 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_fuel(&self, fuel: u64) {
@@ -126,9 +126,22 @@ pub(crate) fn serve(
         .stack_size(STACK_BYTES + STACK_HOST_BYTES)
         .spawn(guest)
         .map_err(|error| HostFault::Thread { reason: error.to_string() })?;
-    let done = answer(&answers, &live, content, watch);
-    live.cancelled.store(true, Ordering::Relaxed);
-    done
+    // Also when the caller's content or watch panics: the guest must not go on without it.
+    let _cancelling = Cancelling { engine, live: &live };
+    answer(&answers, &live, content, watch)
+}
+
+/// Cancels the run when its caller is done with it, however that came.
+struct Cancelling<'a> {
+    engine: &'a Engine,
+    live: &'a Live,
+}
+
+impl Drop for Cancelling<'_> {
+    fn drop(&mut self) {
+        self.live.cancelled.store(true, Ordering::Release);
+        self.engine.nudge();
+    }
 }
 
 fn answer(

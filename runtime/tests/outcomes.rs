@@ -317,3 +317,50 @@ fn a_watch_that_says_stop_ends_the_run_between_steps_and_within_one() {
     });
     assert_eq!((stopped, alive), (Err(HostFault::Cancelled), true));
 }
+
+/// Threads of this process that run a guest.
+#[cfg(target_os = "linux")]
+fn guests() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this process has threads");
+    let name = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("comm")).ok();
+    tasks.filter_map(name).filter(|name| name.trim() == "samebit-guest").count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cancelled_guest_that_never_calls_the_host_gives_its_core_back_and_others_go_on() {
+    // Run in a process of its own, so that no other test's guest is counted.
+    const INNER: &str = "SAMEBIT_TEST_ALONE";
+    if std::env::var_os(INNER).is_none() {
+        let name = "a_cancelled_guest_that_never_calls_the_host_gives_its_core_back_and_others_go_on";
+        let program = std::env::current_exe().expect("this program");
+        let done = std::process::Command::new(program).args(["--exact", name]).env(INNER, "1").output();
+        let done = done.expect("this program runs again");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        return;
+    }
+    let busy = load(&command("", "(loop (br 0))"));
+    let mut long = execution(&busy);
+    long.limits.fuel = param::FUEL_MAX;
+    let other = load(&command(
+        "",
+        "(local $n i64) (loop (local.set $n (i64.add (local.get $n) (i64.const 1)))
+            (br_if 0 (i64.lt_u (local.get $n) (i64.const 300000000))))",
+    ));
+    let mut steady = execution(&other);
+    steady.limits.fuel = Fuel(10_000_000_000);
+    let alone = run_in(&other, &steady, &Store::default()).expect("an outcome");
+    let beside = std::thread::spawn(move || run_in(&other, &steady, &Store::default()));
+    for _ in 0..2 {
+        let mut stop =
+            |progress: samebit_runtime::Progress| if progress.root.is_none() { Flow::Stop } else { Flow::Go };
+        assert_eq!(runtime().run(&busy, &long, &Store::default(), &mut stop), Err(HostFault::Cancelled));
+    }
+    let beside = beside.join().expect("it ran").expect("an outcome");
+    assert_eq!(beside.receipt, alone.receipt, "cancelling one run changes nothing of another");
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while guests() > 0 {
+        assert!(std::time::Instant::now() < patience, "{} guests still run", guests());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

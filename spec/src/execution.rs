@@ -37,7 +37,8 @@ pub enum Access {
 /// A tree that the guest sees at a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Mount {
-    /// Absolute guest path, without a trailing slash, or `.` for the guest's working folder.
+    /// Name of the preopened folder, without a trailing slash: an absolute guest path, `.` for the guest's working
+    /// folder, or any relative name, as given to `--dir`.
     pub path: String,
     /// What is there.
     pub tree: TreeRef,
@@ -96,7 +97,8 @@ pub struct Execution {
     pub unit: u32,
     /// What it may use.
     pub limits: Limits,
-    /// Fuel that each `samebit_step` call may use, enforced by the meter. Never a host's choice.
+    /// Fuel that a stretch of a stepped task may use: instantiation with `_initialize` and `samebit_init`, then each
+    /// `samebit_step`, with `samebit_finish` where that follows. Enforced by the meter. Never a host's choice.
     pub step_budget: Fuel,
     /// Tensor operations on offer.
     pub tensor_ops: TensorOps,
