@@ -138,6 +138,20 @@ impl State {
         self.validator.is_some_and(Mark::is_running)
     }
 
+    /// What the first process that should run and does not is called.
+    pub fn missing(&self) -> Option<String> {
+        let ended = |mark: Option<Mark>| mark.is_some_and(|mark| !mark.is_running());
+        if ended(self.validator) {
+            return Some("the validator".to_owned());
+        }
+        self.hosts.iter().find(|host| ended(host.process)).map(|host| host.name.clone())
+    }
+
+    /// How many hosts do not cheat, and how many there are.
+    pub fn honest(&self) -> (usize, usize) {
+        (self.hosts.iter().filter(|host| host.cheat.is_none()).count(), self.hosts.len())
+    }
+
     /// Hosts by account.
     pub fn names(&self) -> impl Iterator<Item = (PublicKey, String)> {
         self.hosts.iter().filter_map(|host| Some((host.account.parse().ok()?, host.name.clone())))
@@ -255,7 +269,8 @@ fn forget(state: &mut State) {
 
 /// Makes the devnet's files, or takes those of the last time.
 fn prepare(context: &Context, place: &Place, wanted: &Wanted) -> Result<State, Failure> {
-    let mut state = match place.load()? {
+    // Everything that can be refused is refused before anything of the old devnet is touched.
+    let kept = match place.load()? {
         Some(state) if state.marks().iter().chain(&state.supervisor).any(|mark| mark.is_running()) => {
             return Err(Failure::new(Exit::Environment, "a devnet runs here already")
                 .help("`samebit devnet status` shows it, `samebit devnet down` ends it"));
@@ -269,16 +284,21 @@ fn prepare(context: &Context, place: &Place, wanted: &Wanted) -> Result<State, F
                 )
                 .help("`samebit devnet up --fresh` begins a new chain with other hosts"));
             }
-            state
+            Some(state)
         }
-        Some(_) | None => make(context, place, wanted.hosts.unwrap_or(HOSTS_DEFAULT))?,
+        Some(_) | None => None,
+    };
+    let count = kept.as_ref().map_or(wanted.hosts.unwrap_or(HOSTS_DEFAULT), |state| state.hosts.len());
+    let named: usize = wanted.cheats.iter().flatten().map(|(_, count)| count).fold(0, |sum, n| sum.saturating_add(*n));
+    if named > count {
+        let hosts = text::count(count, "host");
+        return Err(Failure::new(Exit::Usage, format!("--cheat names {named} of {hosts}")).help("nothing was changed"));
+    }
+    let mut state = match kept {
+        Some(state) => state,
+        None => make(context, place, count)?,
     };
     if let Some(cheats) = &wanted.cheats {
-        let total: usize = cheats.iter().map(|(_, count)| count).sum();
-        if total > state.hosts.len() {
-            let hosts = text::count(state.hosts.len(), "host");
-            return Err(Failure::new(Exit::Usage, format!("--cheat names {total} hosts of {hosts}")));
-        }
         let mut conducts = cheats.iter().flat_map(|(conduct, count)| std::iter::repeat_n(*conduct, *count));
         // The last hosts cheat, so that host-1 is honest in every devnet.
         for host in state.hosts.iter_mut().rev() {
@@ -292,6 +312,9 @@ fn prepare(context: &Context, place: &Place, wanted: &Wanted) -> Result<State, F
 
 /// Makes keys, genesis and folders of a new chain.
 fn make(context: &Context, place: &Place, count: usize) -> Result<State, Failure> {
+    let key = |path: PathBuf| Keypair::read_or_make(&path).map_err(|error| key_failure(&error));
+    // First, because a buyer's key that cannot be read must not cost the old chain.
+    let buyer = key(context.key_path("default")?)?.public();
     for old in [&place.dir, &context.network_dir(NETWORK)?] {
         match fs::remove_dir_all(old) {
             Ok(()) => {}
@@ -302,8 +325,6 @@ fn make(context: &Context, place: &Place, count: usize) -> Result<State, Failure
     for dir in [place.dir.join("logs"), place.validator_dir()] {
         fs::create_dir_all(&dir).map_err(disk(&dir))?;
     }
-    let key = |path: PathBuf| Keypair::read_or_make(&path).map_err(|error| key_failure(&error));
-    let buyer = key(context.key_path("default")?)?.public();
     let validator = key(place.validator_dir().join(SIGNER_FILE))?.public();
     let mut accounts = vec![(buyer, BUYER_MONEY)];
     let mut hosts = Vec::with_capacity(count);
@@ -451,7 +472,8 @@ fn utf8(path: &Path) -> Result<&str, Failure> {
 /// Reads `KIND:COUNT`, or `KIND` for one host.
 pub fn cheat(text: &str) -> Result<(Conduct, usize), String> {
     let (kind, count) = text.split_once(':').unwrap_or((text, "1"));
-    let kinds = Conduct::ALL.map(|conduct| conduct.to_string()).join(", ");
+    let liars = Conduct::ALL.into_iter().filter(|conduct| *conduct != Conduct::Honest);
+    let kinds = liars.map(|conduct| conduct.to_string()).collect::<Vec<_>>().join(", ");
     let conduct = kind.parse::<Conduct>().map_err(|_| format!("{kind:?} is none of {kinds}"))?;
     let count = count.parse::<usize>().map_err(|_| format!("{count:?} is no number of hosts"))?;
     Ok((conduct, count))

@@ -9,6 +9,7 @@ mod cli;
 mod context;
 mod daemon;
 mod devnet;
+mod draw;
 mod exit;
 mod ids;
 mod process;
@@ -19,7 +20,7 @@ mod view;
 use clap::Parser;
 use exit::Exit;
 use report::{Format, Ui};
-use std::{panic::AssertUnwindSafe, path::PathBuf, process::ExitCode};
+use std::{panic::AssertUnwindSafe, path::PathBuf, process::ExitCode, sync::Arc};
 use tracing_subscriber::EnvFilter;
 
 /// The same bits on every machine, or the host is not paid.
@@ -39,13 +40,14 @@ Examples:
 
 Exit codes:
    0 done                          20 the task trapped
-   1 a bug in samebit              21 a limit was reached (fuel, memory, output)
-   2 usage                         22 the module is refused
-   3 not found                     30 outputs differ: evidence of a wrong result
-   4 settings or environment       31 ledger or signature does not verify
-   5 network unreachable           32 cannot tell: inputs missing
-   6 waited too long              130 interrupted
-   7 refused: funds, policy           `samebit run` passes the guest's own code through")]
+   1 a bug in samebit              21 a limit was used up (fuel, step fuel, steps,
+   2 usage                            memory at start)
+   3 not found                     22 the module is refused
+   4 settings or environment       30 outputs differ: evidence of a wrong result
+   5 network unreachable           31 ledger or signature does not verify
+   6 waited too long               32 cannot tell: inputs missing
+   7 refused: funds, no eligible  130 interrupted
+     host, policy                     `samebit run` passes the guest's own code through")]
 struct Args {
     /// What stdout carries.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
@@ -81,8 +83,9 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("SAMEBIT_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if daemon { "info,libp2p=warn" } else { "off" }));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let ui = Ui { format: args.output, quiet: args.quiet, network: args.network, home: args.home };
-    match std::panic::catch_unwind(AssertUnwindSafe(|| cli::run(args.command, &ui))) {
+    let ui =
+        Ui { format: args.output, quiet: args.quiet, network: args.network, home: args.home, broken: Arc::default() };
+    match std::panic::catch_unwind(AssertUnwindSafe(|| ui.close(cli::run(args.command, &ui)))) {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(failure)) => {
             ui.failure(&failure);

@@ -5,8 +5,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::{
     borrow::Cow,
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     path::PathBuf,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -61,6 +62,8 @@ pub struct Ui {
     pub network: Option<String>,
     /// The home folder that was asked for.
     pub home: Option<PathBuf>,
+    /// Why stdout no longer takes data, once it did not. `main` turns it into the program's end.
+    pub broken: Arc<OnceLock<String>>,
 }
 
 impl Ui {
@@ -80,8 +83,30 @@ impl Ui {
             Format::Json => serde_json::to_string_pretty(value).expect("our own types serialise"),
             Format::Jsonl => serde_json::to_string(value).expect("our own types serialise"),
         };
-        // A closed pipe (`| head`) is the reader's wish, not an error.
-        let _ = writeln!(std::io::stdout().lock(), "{}", out.trim_end_matches('\n'));
+        self.put(format!("{}\n", out.trim_end_matches('\n')).as_bytes());
+    }
+
+    /// Writes bytes to stdout as they are. A failure is kept in [`Self::broken`], and nothing is written after it.
+    pub fn put(&self, bytes: &[u8]) {
+        if self.broken.get().is_some() {
+            return;
+        }
+        let mut stdout = std::io::stdout().lock();
+        if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            // A closed pipe (`| head`) is the reader's wish, not an error.
+            if error.kind() != ErrorKind::BrokenPipe {
+                let _ = self.broken.set(error.to_string());
+            }
+        }
+    }
+
+    /// What a command came to, unless its data could not be written.
+    pub fn close(&self, outcome: Outcome) -> Outcome {
+        match (outcome, self.broken.get()) {
+            (Ok(_), Some(error)) => Err(Failure::new(Exit::Environment, format!("cannot write to stdout: {error}"))
+                .help("what was printed is not complete; what was done is done")),
+            (outcome, _) => outcome,
+        }
     }
 
     /// Writes an event of a longer command: a line of JSON for `-o jsonl`, narration otherwise.

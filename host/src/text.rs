@@ -83,7 +83,6 @@ fn trap_text(trap: Trap) -> &'static str {
         Trap::BadConversionToInteger => "bad conversion to integer",
         Trap::StackOverflow => "stack overflow",
         Trap::BadStepCode => "bad step code",
-        Trap::BadPointer => "bad pointer",
     }
 }
 

@@ -36,7 +36,8 @@ pub struct JobView {
     schema: &'static str,
     job: String,
     task: String,
-    task_name: String,
+    /// What the task is called.
+    pub task_name: String,
     buyer: String,
     posted: u64,
     posted_at: u64,
@@ -197,6 +198,11 @@ impl JobView {
         self
     }
 
+    /// Whether a unit's result is that the task failed, trapped or used up a limit.
+    pub fn went_wrong(&self) -> bool {
+        self.units.iter().filter_map(|unit| unit.outcome.as_deref()).any(|outcome| outcome != "exited 0")
+    }
+
     /// For people.
     pub fn text(&self, names: &Names) -> String {
         let buyer = self.buyer.parse().map_or_else(|_| self.buyer.clone(), |key: PublicKey| names.of(&key));
@@ -208,7 +214,7 @@ impl JobView {
             ("posted", format!("block {}, {}", self.posted, text::moment(samebit_spec::unit::Time(self.posted_at)))),
             ("state", state),
             ("results", self.standing.to_owned()),
-            ("price", format!("{} micro-credits per million fuel, to each of {} hosts", self.price, self.replicas)),
+            ("price", format!("{} micro-credits per million fuel, to {}", self.price, each(self.replicas))),
             ("paid", format!("{} credits", text::credits(MicroCredits(self.paid)))),
             ("escrow", format!("{} credits", text::credits(MicroCredits(self.escrow)))),
         ]);
@@ -422,6 +428,10 @@ impl HostView {
             ("slashed", self.slashed.to_string()),
         ])
     }
+}
+
+fn each(replicas: u8) -> String {
+    if replicas == 1 { "one host".to_owned() } else { format!("each of {replicas} hosts") }
 }
 
 /// All of a host's bond that is on its way out.

@@ -19,6 +19,9 @@ use std::{
     time::Duration,
 };
 
+/// Two that agree, and one more to be drawn when one of them was drawn together with a liar.
+const HONEST_LEAST: usize = 3;
+
 /// Run a network on this machine: one validator and some hosts, each a process of its own.
 ///
 /// Loopback only. Its one validator is a trusted coordinator (Solo).
@@ -49,7 +52,7 @@ enum DevnetCommand {
 /// The key `default` holds its money. A devnet that was stopped goes on with its chain.
 #[derive(clap::Args)]
 #[command(after_help = "\
-KIND is wrong-output, lazy-copier, silent, no-show or decliner.
+KIND is wrong-output, lazy-copier, silent, no-show or decliner; `--cheat honest` ends the cheating of a stopped devnet.
 
 Examples:
   samebit devnet up
@@ -59,8 +62,8 @@ struct UpArgs {
     /// How many hosts. Default: 5, or as many as the stopped devnet has.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=HOSTS_MAX as u64))]
     hosts: Option<usize>,
-    /// Let so many hosts lie. May be given again.
-    #[arg(long = "cheat", value_name = "KIND:COUNT", value_parser = devnet::cheat)]
+    /// Let so many hosts lie, one unless COUNT is given. May be given again.
+    #[arg(long = "cheat", value_name = "KIND[:COUNT]", value_parser = devnet::cheat)]
     cheats: Vec<(Conduct, usize)>,
     /// Stay, and take everything down at the end (Ctrl-C, SIGTERM).
     #[arg(long)]
@@ -68,7 +71,7 @@ struct UpArgs {
     /// End when stdin does. For programs that start a devnet.
     #[arg(long, requires = "foreground")]
     lifeline: bool,
-    /// Begin a new chain, instead of going on with the stopped one.
+    /// Begin a new chain, instead of going on with the stopped one: erases its chain, jobs, and the hosts' keys.
     #[arg(long)]
     fresh: bool,
 }
@@ -86,6 +89,11 @@ pub fn run(args: DevnetArgs, ui: &Ui) -> Outcome {
                 );
             };
             ui.data(|| state.text(&place), &state.view(&place));
+            if let Some(name) = state.missing() {
+                ui.note(format!(
+                    "\ndegraded: {name} has ended; `samebit devnet down` and then `samebit devnet up` start it again"
+                ));
+            }
             Ok(Exit::Done)
         }
         DevnetCommand::Down => {
@@ -120,6 +128,16 @@ fn up(context: &Context, args: &UpArgs, ui: &Ui) -> Outcome {
     let mut running = devnet::up(context, &wanted, &|| stop.load(Ordering::SeqCst), ui)?;
     let place = running.place().clone();
     ui.data(|| running.state.text(&place), &running.state.view(&place));
+    let (honest, all) = running.state.honest();
+    if honest < all && honest < HONEST_LEAST {
+        ui.note(format!(
+            "\n{honest} of {} {} honest: a dispute needs {HONEST_LEAST} to be decided for the truth; \
+             `--fresh --hosts {}` gives more",
+            text::count(all, "host"),
+            if honest == 1 { "is" } else { "are" },
+            all - honest + HONEST_LEAST,
+        ));
+    }
     if !args.foreground {
         let state = running.release();
         if ui.format == Format::Text && state.is_running() {

@@ -103,6 +103,7 @@ fn up(context: &Context, args: UpArgs) -> Outcome {
         slots: args.slots,
         bond: MicroCredits(args.bond),
         conduct: args.cheat.unwrap_or_default(),
+        ceiling: host::Ceiling::default(),
         announce: Announce::Stdout,
         dir: args.dir,
     };

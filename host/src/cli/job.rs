@@ -3,6 +3,7 @@
 use super::{job_output::OutputArgs, job_submit::SubmitArgs};
 use crate::{
     context::{Context, Network},
+    draw,
     exit::Exit,
     ids,
     report::{Failure, Format, Outcome, Ui},
@@ -15,7 +16,7 @@ use samebit_spec::{
     entry::Body,
     execution::Outcome as RunOutcome,
     id::JobId,
-    job::{JobPhase, JobRecord, UnitPhase},
+    job::{JobPhase, JobRecord},
 };
 use std::{
     collections::BTreeMap,
@@ -153,6 +154,15 @@ pub fn print(context: &Context, network: &Network, id: &JobId, unit: Option<u32>
         view = view.only(unit);
     }
     ui.data(|| view.text(&names), &view);
+    if let Some(why) = draw::placing(network.state(), id, false) {
+        ui.note(why);
+    }
+    if ui.format == Format::Text && view.went_wrong() {
+        ui.note(format!(
+            "`samebit run --input PATH {}` with a unit's input shows what it wrote to stderr",
+            view.task_name
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -196,7 +206,7 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         match network.wait(left.min(STILL), &mut look) {
             // A chain that stands still is waiting for something: for hosts, more often than not.
             Err(failure) if failure.exit == Exit::TimedOut && left > STILL => {
-                let why = placing(network.state(), id);
+                let why = draw::placing(network.state(), id, true);
                 if why != explained
                     && let Some(why) = &why
                 {
@@ -219,17 +229,8 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         print(context, network, id, None, ui)?;
     }
     let record = record(network, id)?;
-    let gone_wrong = record
-        .units
-        .iter()
-        .filter_map(summary::upheld_receipt)
-        .filter(|receipt| !matches!(receipt.outcome, RunOutcome::Exited { code: 0 }));
-    let gone_wrong = gone_wrong.count();
-    if gone_wrong > 0 {
-        ui.note(format!(
-            "the task itself did not succeed in {}, on every host alike; `samebit run` with the same input shows why",
-            text::count(gone_wrong, "unit"),
-        ));
+    if let Some(tally) = tally(record) {
+        ui.note(tally);
     }
     let without = record.units.iter().filter(|unit| view::unit_standing(&unit.phase) == "none").count();
     if without > 0 {
@@ -243,33 +244,29 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
     Ok(Exit::Done)
 }
 
-/// Why a unit of the job waits for hosts, when one does.
-fn placing(state: &LedgerState, id: &JobId) -> Option<String> {
-    let record = state.jobs().get(id)?;
-    let (at, unit) = record.units.iter().enumerate().find(|(_, unit)| unit.phase == UnitPhase::Placing)?;
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for (account, host) in state.hosts() {
-        // The rules of the draw (`spec/04-verification.md`), in the order in which they are easiest to understand.
-        let reason = if unit.runs.iter().any(|run| run.host == *account) {
-            "were drawn for it before"
-        } else if host.excluded_until > state.time() {
-            "are excluded"
-        } else if host.ask > record.spec.price {
-            "ask more than it pays"
-        } else if host.bonded >= record.posted {
-            "changed their bond after the job was posted"
-        } else if host.bond_free < record.bond {
-            "lack free bond"
-        } else if host.busy >= u32::from(host.slots) {
-            "are busy"
-        } else {
-            "could take it now"
+/// How the units ended, when not every one exited with 0.
+fn tally(record: &JobRecord) -> Option<String> {
+    let mut ends: Vec<(&str, usize)> =
+        ["exited 0", "exited otherwise", "failed", "trapped", "exhausted", "without a result"]
+            .map(|end| (end, 0))
+            .into();
+    for unit in &record.units {
+        let at = match summary::upheld_receipt(unit).map(|receipt| receipt.outcome) {
+            Some(RunOutcome::Exited { code: 0 }) => 0,
+            Some(RunOutcome::Exited { .. }) => 1,
+            Some(RunOutcome::Failed) => 2,
+            Some(RunOutcome::Trapped { .. }) => 3,
+            Some(RunOutcome::Exhausted { .. }) => 4,
+            None => 5,
         };
-        *reasons.entry(reason).or_default() += 1;
+        ends[at].1 += 1;
     }
-    let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    let hosts = text::count(state.hosts().len(), "host");
-    Some(format!("  unit {at} waits for a host; of {hosts}: {}", reasons.join(", ")))
+    if ends[0].1 == record.units.len() {
+        return None;
+    }
+    let said: Vec<_> =
+        ends.iter().filter(|(_, count)| *count > 0).map(|(end, count)| format!("{count} {end}")).collect();
+    Some(format!("{}: {}", text::count(record.units.len(), "unit"), said.join(", ")))
 }
 
 /// Progress where there is no terminal to draw a bar on: a line now and then, when something has changed.

@@ -106,7 +106,7 @@ pub fn run(args: OutputArgs, ui: &Ui) -> Outcome {
         let fetched = fetch(&mut network, &store, &id, &record, unit)?;
         let written = args.out.as_deref().map(|out| fetched.write(&store, out, args.results)).transpose()?;
         if written.is_none() && ui.format == Format::Text {
-            fetched.print(&store)?;
+            fetched.print(&store, ui)?;
         }
         views.push(fetched.view(&store, written)?);
         bar.inc(1);
@@ -173,7 +173,7 @@ impl Fetched {
         store.read(&self.receipt.output.stdout).map_err(|error| blob_failure(&error))
     }
 
-    fn print(&self, store: &BlobStore) -> Result<(), Failure> {
+    fn print(&self, store: &BlobStore, ui: &Ui) -> Result<(), Failure> {
         let stdout = self.stdout(store)?;
         let mut bytes = match self.result(store)? {
             Some(result) => result,
@@ -182,8 +182,7 @@ impl Fetched {
         if !bytes.is_empty() && !bytes.ends_with(b"\n") {
             bytes.push(b'\n');
         }
-        // A closed pipe (`| head`) is the reader's wish, not an error.
-        let _ = std::io::stdout().lock().write_all(&bytes);
+        ui.put(&bytes);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     context::{Context, Network, blob_failure},
+    draw,
     exit::Exit,
     report::{Failure, Outcome, Ui},
     text,
@@ -74,6 +75,9 @@ pub struct SubmitArgs {
     /// The key that pays.
     #[arg(long, default_value = "default")]
     key: String,
+    /// Post the job even when too few hosts could take it now.
+    #[arg(long)]
+    anyway: bool,
     /// Wait until every unit has ended.
     #[arg(long)]
     wait: bool,
@@ -107,8 +111,11 @@ fn seed(digits: &str) -> Result<[u8; 32], Failure> {
 /// Runs the command.
 pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
     let context = Context::new(ui)?;
-    let (key, seed) = (context.key(&args.key)?, seed(&args.seed)?);
+    let seed = seed(&args.seed)?;
     let inputs = inputs(&args)?;
+    // Without a network there is no use for a key, and none yet where `devnet up` makes it.
+    context.invitation()?;
+    let key = context.key(&args.key)?;
     let (mut network, store) = (context.connect()?, context.store()?);
     let (task, module) = task_for(&mut network, &store, &context, &args, ui)?;
 
@@ -134,6 +141,12 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
         params: state.params().id(),
     };
     afford(&network, &spec, &args.key, ui)?;
+    if let Some(shortage) = draw::shortage(network.state(), &spec) {
+        if !args.anyway {
+            return Err(Failure::new(Exit::Refused, shortage.what).help(shortage.help));
+        }
+        ui.note(format!("posted all the same: {}", shortage.what));
+    }
 
     let blobs: Vec<_> = blobs.into_iter().collect();
     network.push(&store, &blobs, ui, "upload")?;
@@ -239,10 +252,10 @@ fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), F
     let (needs, holds) = (escrow.saturating_add(fees), network.state().balance(&spec.buyer));
     let usual = spec.reward_max().and_then(|reward| reward.checked_mul(u64::from(spec.replicas))?.checked_mul(count));
     ui.note(format!(
-        "{}, {} hosts each: at most {} credits when hosts agree, {} when every result is contested; \
+        "{}, {} each: at most {} credits when hosts agree, {} when every result is contested; \
          fees {} credits. What is not used comes back.",
         text::count(spec.units.len(), "unit"),
-        spec.replicas,
+        text::count(usize::from(spec.replicas), "host"),
         text::credits(usual.unwrap_or(MicroCredits::ZERO)),
         text::credits(escrow),
         text::credits(fees),

@@ -460,20 +460,17 @@ fn write_files(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
 
 /// Shows what the run put out.
 fn show(finished: &Finished, program: &Program, sandbox: &Sandbox, kept: bool, ui: &Ui) {
-    // A closed pipe (`| head`) is the reader's wish, not an error.
+    // What cannot be said on stderr cannot be said at all.
     let _ = io::stderr().lock().write_all(&finished.stderr);
     if ui.format != Format::Text {
         ui.data(String::new, &RunView::new(finished, program, sandbox.runtime.engine_build()));
         return;
     }
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(&finished.stdout);
+    ui.put(&finished.stdout);
     let result = finished.files.iter().find(|(path, _)| path == abi::RESULT_NAME);
     if let (TaskForm::Stepped, false, Some((_, result))) = (program.form(), kept, result) {
-        let _ = stdout.write_all(result).and_then(|()| stdout.write_all(b"\n"));
+        ui.put(&[&result[..], b"\n"].concat());
     }
-    let _ = stdout.flush();
-    drop(stdout);
     let receipt = &finished.receipt;
     ui.note(format!(
         "{}, {} fuel, {}, {}",

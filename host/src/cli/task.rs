@@ -121,6 +121,8 @@ pub fn run(args: TaskArgs, ui: &Ui) -> Outcome {
     let context = Context::new(ui)?;
     match args.command {
         TaskCommand::Publish(args) => {
+            // Without a network there is no use for a key, and none yet where `devnet up` makes it.
+            context.invitation()?;
             let key = context.key(&args.key)?;
             let module = Module::read(&args.path, args.name, args.about, ui)?;
             let (mut network, store) = (context.connect()?, context.store()?);
