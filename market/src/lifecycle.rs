@@ -12,7 +12,7 @@
 //! - J4: never more runs are owed a reward than the escrow was locked for.
 
 use crate::{
-    verdict::{Judgement, judge},
+    verdict::{Judgement, judge, judge_last},
     words,
 };
 use samebit_spec::{
@@ -342,7 +342,7 @@ pub fn deadline(record: &JobRecord, unit: u32) -> Option<Due> {
     let unit = record.units.get(usize::try_from(unit).ok()?)?;
     match unit.phase {
         UnitPhase::Placing | UnitPhase::Running => {
-            let expiry = record.posted_at.after(record.spec.deadline);
+            let expiry = expiry(record, unit);
             let answer = unit.runs.iter().filter(|run| run.phase.is_busy()).map(|run| run.deadline).min();
             Some(Due { at: answer.map_or(expiry, |at| at.min(expiry)), awaited: answer.is_some() })
         }
@@ -350,6 +350,16 @@ pub fn deadline(record: &JobRecord, unit: u32) -> Option<Due> {
         UnitPhase::Agreed { until, .. } => Some(Due { at: until, awaited: false }),
         UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => None,
     }
+}
+
+/// When `unit` ends though it is placing or running: the job's deadline or, once receipts were revealed, as long
+/// again after the last of them. Who shows a lie just before the job's deadline thus does not outrun the re-run.
+/// It moves only with a further revealed run, of which there are at most `replicas + reruns`.
+#[must_use]
+pub fn expiry(record: &JobRecord, unit: &UnitRecord) -> Time {
+    let posted = record.posted_at.after(record.spec.deadline);
+    let shown = unit.runs.iter().filter(|run| run.phase == RunPhase::Revealed).map(|run| run.deadline).max();
+    shown.map_or(posted, |at| at.after(record.spec.deadline).max(posted))
 }
 
 /// How many hosts must be drawn before `unit` can go on. Zero unless it is placing.
@@ -548,11 +558,12 @@ impl Job<'_> {
         self.touched.push(unit);
         match self.unit(unit).phase {
             UnitPhase::Placing | UnitPhase::Running => {
-                let expiry = self.record.posted_at.after(self.record.spec.deadline);
-                // Silence that came before the job's end has its price, even when both are seen in one block.
+                let found = &self.record.units[usize::try_from(unit).expect("units are counted in 32 bits")];
+                let expiry = expiry(self.record, found);
+                // Silence that came before the unit's end has its price, even when both are seen in one block.
                 self.drop_silent(unit, now.min(expiry));
                 if expiry <= now {
-                    self.release(unit, UnitPhase::Expired);
+                    self.expire(unit);
                 }
             }
             UnitPhase::Revealing { .. } => {
@@ -634,18 +645,34 @@ impl Job<'_> {
     /// Nobody is left who must reveal: compares.
     fn decide(&mut self, unit: u32) {
         let (replicas, reruns) = (usize::from(self.record.spec.replicas), usize::from(self.context.params.reruns));
-        let receipts: Vec<ReceiptId> = self
-            .unit(unit)
-            .runs
-            .iter()
-            .filter(|run| run.phase == RunPhase::Revealed)
-            .filter_map(|run| run.receipt.as_ref().map(Receipt::id))
-            .collect();
+        let receipts = self.receipts(unit);
         match judge(&receipts, replicas, reruns) {
             Judgement::Incomplete => {}
             Judgement::Rerun => self.unit(unit).phase = UnitPhase::Placing,
             Judgement::Undecided => self.release(unit, UnitPhase::Undecided),
             Judgement::Stands(receipt) => self.uphold(unit, receipt),
+        }
+    }
+
+    /// The receipts of the runs that have revealed and are not judged.
+    fn receipts(&mut self, unit: u32) -> Vec<ReceiptId> {
+        let revealed = self.unit(unit).runs.iter().filter(|run| run.phase == RunPhase::Revealed);
+        revealed.filter_map(|run| run.receipt.as_ref().map(Receipt::id)).collect()
+    }
+
+    /// The unit's time is over. Nobody further can be asked, so what was revealed is judged as it is: a liar whom
+    /// a majority contradicts does not go free because no host was left for the re-run.
+    fn expire(&mut self, unit: u32) {
+        match judge_last(&self.receipts(unit)) {
+            Some(receipt) => {
+                for attempt in 0..self.unit(unit).runs.len() {
+                    if self.unit(unit).runs[attempt].phase != RunPhase::Revealed {
+                        self.let_go(unit, attempt);
+                    }
+                }
+                self.uphold(unit, receipt);
+            }
+            None => self.release(unit, UnitPhase::Expired),
         }
     }
 
@@ -723,25 +750,30 @@ impl Job<'_> {
     /// The unit ends without a verdict: bonds go back, nothing is paid, the buyer is refunded.
     fn release(&mut self, unit: u32, end: UnitPhase) {
         for attempt in 0..self.unit(unit).runs.len() {
-            let promised = self.record.bond;
-            let run = &mut self.unit(unit).runs[attempt];
-            let (host, phase) = (run.host, run.phase);
-            if !phase.is_alive() {
-                continue;
-            }
-            run.phase = RunPhase::Released;
-            let amount = std::mem::take(&mut run.bond);
-            if phase == RunPhase::Drawn {
-                self.push(Effect::Undraw { host, bond: promised });
-                continue;
-            }
-            if phase == RunPhase::Accepted {
-                self.push(Effect::Rest { host });
-            }
-            self.push(Effect::Unlock { host, amount });
+            self.let_go(unit, attempt);
         }
         self.refund(unit);
         self.unit(unit).phase = end;
+    }
+
+    /// Ends a run that nothing was found against. Does nothing to one that has ended.
+    fn let_go(&mut self, unit: u32, attempt: usize) {
+        let promised = self.record.bond;
+        let run = &mut self.unit(unit).runs[attempt];
+        let (host, phase) = (run.host, run.phase);
+        if !phase.is_alive() {
+            return;
+        }
+        run.phase = RunPhase::Released;
+        let amount = std::mem::take(&mut run.bond);
+        if phase == RunPhase::Drawn {
+            self.push(Effect::Undraw { host, bond: promised });
+            return;
+        }
+        if phase == RunPhase::Accepted {
+            self.push(Effect::Rest { host });
+        }
+        self.push(Effect::Unlock { host, amount });
     }
 
     fn refund(&mut self, unit: u32) {

@@ -1,7 +1,8 @@
 //! Decides what the receipts of a unit say (`spec/04-verification.md`, section 5).
 //!
 //! - V1: a verdict names a receipt that was revealed by a strict majority of the runs that revealed.
-//! - V2: receipts that differ are decided only after a freshly drawn host has re-run the unit.
+//! - V2: receipts that differ are decided only after a freshly drawn host has re-run the unit, while the unit has
+//!   time for one. When its time is over, V1 with at least two votes decides among what was revealed.
 //! - V3: without comparison (one replica), the one receipt stands.
 
 use samebit_spec::id::ReceiptId;
@@ -30,13 +31,20 @@ pub fn judge(revealed: &[ReceiptId], replicas: usize, reruns: usize) -> Judgemen
     if revealed.iter().all(|receipt| receipt == first) {
         return Judgement::Stands(*first);
     }
-    let votes = |receipt: &ReceiptId| revealed.iter().filter(|other| *other == receipt).count();
     if count > replicas
-        && let Some(winner) = revealed.iter().find(|receipt| votes(receipt) >= 2 && votes(receipt) * 2 > count)
+        && let Some(winner) = judge_last(revealed)
     {
-        return Judgement::Stands(*winner);
+        return Judgement::Stands(winner);
     }
     if count < replicas + reruns { Judgement::Rerun } else { Judgement::Undecided }
+}
+
+/// Judges `revealed` where nobody further can be asked: the receipt that a strict majority and at least two runs
+/// show. One run alone is never believed here, since it was to be compared.
+#[must_use]
+pub fn judge_last(revealed: &[ReceiptId]) -> Option<ReceiptId> {
+    let votes = |receipt: &ReceiptId| revealed.iter().filter(|other| *other == receipt).count();
+    revealed.iter().find(|receipt| votes(receipt) >= 2 && votes(receipt) * 2 > revealed.len()).copied()
 }
 
 #[cfg(test)]
@@ -75,6 +83,23 @@ mod tests {
         check("aabb", 3, "rerun");
         check("aabba", 3, "a stands");
         check("aabbcc", 3, "undecided");
+    }
+
+    #[test]
+    fn when_time_is_over_a_majority_of_at_least_two_stands() {
+        for (receipts, expected) in [
+            ("", None),
+            ("a", None),
+            ("aa", Some(b'a')),
+            ("ab", None),
+            ("aab", Some(b'a')),
+            ("abbb", Some(b'b')),
+            ("aabb", None),
+            ("aabbc", None),
+        ] {
+            let ids: Vec<_> = receipts.bytes().map(|letter| ReceiptId([letter; 32])).collect();
+            assert_eq!(judge_last(&ids).map(|id| id.0[0]), expected, "{receipts:?}");
+        }
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use world::{End, Plan, run};
 fn alone(conduct: Conduct, position: usize, hosts: usize, seed: u64) -> Plan {
     let mut conducts = vec![Conduct::Honest; hosts];
     conducts[position] = conduct;
-    Plan { hosts: conducts, seed, jobs: 6, loss: 5, restarts: 5, faults: 0, outage: None }
+    Plan { hosts: conducts, seed, jobs: 6, loss: 5, restarts: 5, faults: 0, replicas: None, late: None, outage: None }
 }
 
 /// `conduct:position:hosts:seed`, as failures print it.
@@ -75,6 +75,32 @@ fn a_host_that_shows_wrong_outputs_ends_poorer_than_it_began() {
     every_position(Conduct::WrongOutput);
 }
 
+/// Every host is drawn for every unit, so there is nobody for a re-run.
+#[test]
+fn a_liar_among_as_many_hosts_as_replicas_ends_poorer_and_the_honest_are_paid() {
+    for hosts in 3..=5 {
+        for position in 0..hosts {
+            let seed = (hosts * 10 + position) as u64;
+            let mut plan = alone(Conduct::WrongOutput, position, hosts, seed);
+            (plan.jobs, plan.loss, plan.restarts) = (1, 0, 0);
+            plan.replicas = u8::try_from(hosts).ok();
+            let end = judge(&plan, "(in code: as many replicas as hosts)");
+            let honest = end.hosts.iter().filter(|host| host.conduct == Conduct::Honest);
+            assert!(honest.clone().all(|host| host.gain > 0 && host.upheld > 0), "{}", end.table());
+        }
+    }
+}
+
+#[test]
+fn a_liar_that_commits_just_before_the_deadline_ends_poorer_than_it_began() {
+    for seed in 0..4 {
+        let mut plan = alone(Conduct::WrongOutput, 2, 6, seed);
+        (plan.jobs, plan.loss, plan.restarts) = (3, 0, 0);
+        (plan.replicas, plan.late) = (Some(2), Some(600));
+        judge(&plan, "(in code: late)");
+    }
+}
+
 #[test]
 fn a_lazy_copier_ends_poorer_than_it_began() {
     every_position(Conduct::LazyCopier);
@@ -108,7 +134,8 @@ fn one_cheater_of_each_kind_at_once_harms_no_honest_host() {
     for seed in 0..6 {
         let mut hosts = vec![Conduct::Honest; 5];
         hosts.extend(Conduct::ALL);
-        let plan = Plan { hosts, seed, jobs: 9, loss: 5, restarts: 5, faults: 0, outage: None };
+        let plan =
+            Plan { hosts, seed, jobs: 9, loss: 5, restarts: 5, faults: 0, replicas: None, late: None, outage: None };
         judge(&plan, "(in code: one of each)");
     }
 }

@@ -47,6 +47,11 @@ pub(crate) struct Plan {
     pub(crate) restarts: u64,
     /// Of 100 executions, how many end in a host fault.
     pub(crate) faults: u64,
+    /// Replicas of every job instead of 1, 2, 3, 1, ...
+    pub(crate) replicas: Option<u8>,
+    /// Dishonest hosts finish their work only this long before the job's deadline, so that their commitments leave
+    /// no time for a re-run.
+    pub(crate) late: Option<u64>,
     /// The validator makes no block from the first to the second virtual millisecond.
     pub(crate) outage: Option<(u64, u64)>,
 }
@@ -255,7 +260,13 @@ impl<'a> World<'a> {
         if !self.wants_jobs() || under_way || sending || self.solo.state().tasks().is_empty() {
             return;
         }
-        let replicas = if self.posted < self.plan.jobs { 1 + u8::try_from(self.posted % 3).unwrap_or(0) } else { 2 };
+        let replicas = if let Some(replicas) = self.plan.replicas {
+            replicas
+        } else if self.posted < self.plan.jobs {
+            1 + u8::try_from(self.posted % 3).unwrap_or(0)
+        } else {
+            2
+        };
         let units = 1 + usize::try_from(self.dice.roll(3)).unwrap_or(0);
         let spec = JobSpec {
             buyer,
@@ -328,7 +339,12 @@ impl<'a> World<'a> {
                     Effect::Execute { run, execution, module: _ } => {
                         // One in eight takes longer than a heartbeat.
                         let long = if self.dice.roll(8) == 0 { 20_000 } else { 2_000 };
-                        let at = self.now.after(Millis(50 + self.dice.roll(long)));
+                        let mut at = self.now.after(Millis(50 + self.dice.roll(long)));
+                        if let Some(before) = self.plan.late.filter(|_| self.hosts[n].conduct != Conduct::Honest) {
+                            let job = &self.solo.state().jobs()[&run.job];
+                            let end = job.posted_at.after(job.spec.deadline);
+                            at = at.max(Time(end.0.saturating_sub(before)));
+                        }
                         self.hosts[n].agent.on_progress(run, StateRoot([5; 32]), Fuel(1));
                         self.hosts[n].working.insert(run, (at, execution));
                     }

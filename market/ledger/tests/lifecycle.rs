@@ -384,6 +384,125 @@ fn a_job_past_its_deadline_returns_every_bond_and_the_escrow() {
     );
 }
 
+/// `commits`: a letter per replica, each shown at once; the deadline is a minute.
+fn all_shown(count: u8, commits: &str) -> String {
+    use std::fmt::Write as _;
+    let mut script = hosts(count) + &format!("post alice j k={} deadline=60000 | ok\nsign j | ok\n", commits.len());
+    for deed in ["accept", "commit", "reveal"] {
+        for (attempt, letter) in commits.chars().enumerate() {
+            let letter = if deed == "accept" { String::new() } else { format!(" {letter}") };
+            let _ = writeln!(script, "{deed} j/0/{attempt}{letter} | ok");
+        }
+    }
+    script
+}
+
+#[test]
+fn a_liar_whom_nobody_is_left_to_check_is_judged_by_those_who_have_shown() {
+    check(
+        &(all_shown(4, "aaba")
+            + "
+        unit j/0                        | placing
+        wait 60000                      | ok
+        unit j/0                        | placing
+        wait 10000                      | ok
+        unit j/0                        | provisional
+        run j/0/2                       | slashed
+        gain @j/0/2                     | -20000
+        wait 1000                       | ok
+        unit j/0                        | final
+        job j                           | settled
+        gain @j/0/0                     | 1833
+        gain @j/0/1                     | 1833
+        gain @j/0/3                     | 1833
+        gain alice                      | -1610
+        burned                          | 16111
+        "),
+    );
+}
+
+#[test]
+fn of_two_hosts_that_differ_neither_can_be_named_and_the_unit_expires() {
+    check(
+        &(all_shown(2, "ab")
+            + "
+        wait 70000                      | ok
+        unit j/0                        | expired
+        gain @j/0/0                     | 0
+        gain @j/0/1                     | 0
+        gain alice                      | -110
+        "),
+    );
+}
+
+#[test]
+fn a_lie_shown_just_before_the_deadline_leaves_time_for_the_rerun() {
+    check(
+        &(hosts(3)
+            + "
+        post alice j k=2 deadline=9000  | ok
+        sign j                          | ok
+        accept j/0/0                    | ok
+        accept j/0/1                    | ok
+        commit j/0/0 a                  | ok
+        wait 7000                       | ok
+        beat j/0/1                      | ok
+        wait 1990                       | ok
+        commit j/0/1 b                  | ok
+        reveal j/0/0 a                  | ok
+        reveal j/0/1 b                  | ok
+        run j/0/2                       | drawn
+        accept j/0/2                    | ok
+        wait 5000                       | ok
+        run j/0/2                       | accepted
+        commit j/0/2 a                  | ok
+        reveal j/0/2 a                  | ok
+        unit j/0                        | provisional
+        run j/0/1                       | slashed
+        wait 1000                       | ok
+        gain @j/0/0                     | 2500
+        gain @j/0/2                     | 2500
+        gain @j/0/1                     | -20000
+        "),
+    );
+}
+
+#[test]
+fn a_rerun_that_is_not_done_in_time_is_let_go_and_the_majority_stands() {
+    check(
+        &(all_shown(4, "aba")
+            + "
+        accept j/0/3                    | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        beat j/0/3                      | ok
+        wait 7000                       | ok
+        run j/0/3                       | released
+        run j/0/1                       | slashed
+        wait 1000                       | ok
+        unit j/0                        | final
+        gain @j/0/3                     | 0
+        gain @j/0/0                     | 2500
+        gain @j/0/1                     | -20000
+        "),
+    );
+}
+
 #[test]
 fn openings_and_windows_outlive_the_deadline() {
     check(
