@@ -199,7 +199,8 @@ fn verify(context: &Context, dir: Option<PathBuf>, ui: &Ui) -> Outcome {
         Some(dir) => {
             let Replayed { state, conservation, entries, torn, .. } = replay_folder(&dir)?;
             if let Some(torn) = torn {
-                ui.note(format!("{} bytes at the end are of a block that was never acknowledged", torn.bytes));
+                let at = format!("segment {}, byte {}", torn.segment, torn.offset);
+                ui.note(format!("the last {} bytes ({at}) are of a block that is not there whole", torn.bytes));
             }
             (dir.display().to_string(), state, conservation, Some(entries))
         }

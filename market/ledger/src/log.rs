@@ -4,17 +4,22 @@
 //! of the block's bytes (`u32`, little-endian), their hash, the bytes. [`BlockLog::append`] ends with one
 //! `fdatasync`; a block that it returned for is there after a power cut.
 //!
-//! A crash while appending leaves a last record that is cut short or does not fit its hash. [`BlockLog::open`]
-//! cuts it: it was never acknowledged. A record that is bad anywhere else, a good one following it or a later
-//! segment, was acknowledged: opening is refused, naming the place, and nothing is changed.
+//! A crash while appending leaves a last record that is shorter than its length says, or zeros where the file grew
+//! and was not filled. [`BlockLog::open`] cuts those and says so ([`BlockLog::cut`]). Everything else that is bad was
+//! once whole, the last record too: opening is refused, naming the place, and nothing is changed. A validator that
+//! went on from there would sign a second block at a height that others have seen.
+//!
+//! The file `signed` names a block that was there at the last opening, segment or [`MARK_EVERY`] blocks, and is
+//! written whole or not at all after that block was durable. A folder that lost that block is not opened either.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions},
 };
 use samebit_spec::{
     block::{Block, Genesis},
-    id::GenesisId,
+    id::{BlockId, GenesisId},
     param::BLOCK_BYTES_MAX,
     unit::Height,
     wire,
@@ -30,6 +35,9 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 /// Length and hash.
 const HEAD_BYTES: usize = 36;
 const GENESIS: &str = "genesis.borsh";
+const SIGNED: &str = "signed";
+/// After so many blocks `signed` is written anew: its two syncs are then small beside those of the blocks.
+const MARK_EVERY: u64 = 256;
 
 /// Why a log cannot be opened, read or written. The folder holds what it held, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +67,11 @@ pub enum LogError {
         /// Why.
         reason: String,
     },
-    /// A record that was once acknowledged is damaged.
-    #[error("segment {segment} is damaged at byte {offset}: {reason}")]
+    /// A record that was once whole is damaged.
+    #[error(
+        "segment {segment} is damaged at byte {offset}: {reason}; nothing was changed. `samebit ledger verify --dir` \
+         names the place; restore the folder from a copy, or take the blocks from whoever follows the network"
+    )]
     Corrupt {
         /// The segment.
         segment: u32,
@@ -70,11 +81,27 @@ pub enum LogError {
         reason: &'static str,
     },
     /// Segments are not numbered from 0 without a gap.
-    #[error("segment {segment} is missing")]
+    #[error("segment {segment} is missing; restore the folder from a copy")]
     Missing {
         /// The segment.
         segment: u32,
     },
+    /// The folder holds less than it once did, or something else.
+    #[error(
+        "the folder once held block {promised}, {id}, and now holds {held} blocks without it; nothing was changed. \
+         Restore the folder from a copy, or take the blocks from whoever follows the network"
+    )]
+    Lost {
+        /// The block that it held.
+        promised: Height,
+        /// Its id.
+        id: BlockId,
+        /// How many blocks it holds.
+        held: Height,
+    },
+    /// The file that names a block which must be there is damaged.
+    #[error("{SIGNED} is damaged; restore it from a copy")]
+    BadMark,
     /// The block is larger than a block may be.
     #[error("block {height} has {bytes} bytes, at most {max}", max = BLOCK_BYTES_MAX)]
     TooLarge {
@@ -103,7 +130,7 @@ impl LogError {
     }
 }
 
-/// A last record that was cut off, or would be.
+/// A last record that was not written whole, and was cut off or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// Its segment.
@@ -112,6 +139,13 @@ pub struct Torn {
     pub offset: u64,
     /// How many bytes of it there were.
     pub bytes: u64,
+}
+
+/// A block that was durable once.
+#[derive(Clone, Copy, Debug, BorshSerialize, BorshDeserialize)]
+struct Mark {
+    height: Height,
+    id: BlockId,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +214,7 @@ impl BlockLog {
 
     fn finish(dir: Dir, lock: File, genesis: Genesis) -> Result<Self, LogError> {
         let scan = scan(&dir, genesis.id())?;
+        keeps_promise(&dir, read_mark(&dir)?, &scan)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true);
         let name = segment_name(scan.segment);
@@ -188,6 +223,10 @@ impl BlockLog {
             tail.set_len(scan.end).and_then(|()| tail.sync_all()).map_err(LogError::io(format!("cutting {name}")))?;
         }
         sync_dir(&dir)?;
+        if let Some((place, height)) = scan.index.last().zip(u64::try_from(scan.index.len()).ok()) {
+            let height = Height(height);
+            write_mark(&dir, Mark { height, id: read_block(&dir, place, height)?.header.id() })?;
+        }
         Ok(Self {
             dir,
             genesis,
@@ -257,9 +296,17 @@ impl BlockLog {
             .and_then(|_| self.tail.write_all(&record))
             .and_then(|()| self.tail.sync_data())
             .map_err(LogError::io(format!("appending block {height} to {name}")))?;
-        self.poisoned = false;
+        let begins_segment = self.end == 0;
         self.index.push(Place { segment: self.segment, offset: self.end });
         self.end += record.len() as u64;
+        // The block is durable and must be told of, whatever becomes of the mark: a failure here is the next
+        // append's, which the log, still poisoned, refuses.
+        let marked = if begins_segment || height.0.is_multiple_of(MARK_EVERY) {
+            write_mark(&self.dir, Mark { height, id: block.header.id() }).is_ok()
+        } else {
+            true
+        };
+        self.poisoned = !marked;
         Ok(())
     }
 
@@ -299,7 +346,10 @@ impl Reader {
     pub(crate) fn open(path: &Path) -> Result<Self, LogError> {
         let dir = open_dir(path)?;
         let genesis = read_genesis(&dir)?.ok_or_else(|| LogError::BadGenesis { reason: String::from("missing") })?;
+        // Before the scan, since a running validator may write both.
+        let mark = read_mark(&dir)?;
         let scan = scan(&dir, genesis.id())?;
+        keeps_promise(&dir, mark, &scan)?;
         Ok(Self { dir, genesis, scan })
     }
 
@@ -334,17 +384,53 @@ fn read_genesis(dir: &Dir) -> Result<Option<Genesis>, LogError> {
     }
 }
 
-/// Written whole or not at all: under another name first, synced, renamed.
 fn write_genesis(dir: &Dir, genesis: &Genesis) -> Result<(), LogError> {
-    let fresh = "genesis.borsh.new";
+    replace(dir, GENESIS, &wire::encode(genesis))
+}
+
+/// Written whole or not at all: under another name first, synced, renamed.
+fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+    let fresh = format!("{name}.new");
     let write = || {
-        let mut file = dir.create(fresh)?;
-        file.write_all(&wire::encode(genesis))?;
+        let mut file = dir.create(&fresh)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
-        dir.rename(fresh, dir, GENESIS)
+        dir.rename(&fresh, dir, name)
     };
-    write().map_err(LogError::io(format!("writing {GENESIS}")))?;
+    write().map_err(LogError::io(format!("writing {name}")))?;
     sync_dir(dir)
+}
+
+fn mark_hash(mark: &[u8]) -> [u8; 32] {
+    wire::derive("samebit/v1/log-signed", mark)
+}
+
+fn write_mark(dir: &Dir, mark: Mark) -> Result<(), LogError> {
+    let mut bytes = wire::encode(&mark);
+    bytes.extend_from_slice(&mark_hash(&bytes));
+    replace(dir, SIGNED, &bytes)
+}
+
+/// `None` where there is none, as before the first block.
+fn read_mark(dir: &Dir) -> Result<Option<Mark>, LogError> {
+    let bytes = match dir.read(SIGNED) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(LogError::Io { what: format!("reading {SIGNED}"), source }),
+    };
+    let (mark, hash) = bytes.split_last_chunk::<32>().ok_or(LogError::BadMark)?;
+    if mark_hash(mark) != *hash {
+        return Err(LogError::BadMark);
+    }
+    wire::decode(mark).map(Some).map_err(|_| LogError::BadMark)
+}
+
+/// The block that was there once still is.
+fn keeps_promise(dir: &Dir, mark: Option<Mark>, scan: &Scan) -> Result<(), LogError> {
+    let Some(Mark { height, id }) = mark else { return Ok(()) };
+    let lost = || LogError::Lost { promised: height, id, held: Height(scan.index.len() as u64) };
+    let place = height.0.checked_sub(1).and_then(|at| scan.index.get(usize::try_from(at).ok()?)).ok_or_else(lost)?;
+    if read_block(dir, place, height)?.header.id() == id { Ok(()) } else { Err(lost()) }
 }
 
 /// Names are durable only once their folder is.
@@ -390,9 +476,9 @@ fn scan(dir: &Dir, genesis: GenesisId) -> Result<Scan, LogError> {
                     found.index.push(Place { segment, offset: offset as u64 });
                     offset = end;
                 }
-                Err(reason) => {
+                Err(Bad { reason, unfinished }) => {
                     let last = at + 1 == segments.len();
-                    if !last || follows(&bytes, offset, genesis) {
+                    if !last || !unfinished || follows(&bytes, offset, genesis) {
                         return Err(LogError::Corrupt { segment, offset: offset as u64, reason });
                     }
                     let rest = (bytes.len() - offset) as u64;
@@ -406,20 +492,34 @@ fn scan(dir: &Dir, genesis: GenesisId) -> Result<Scan, LogError> {
     Ok(found)
 }
 
+/// Why a record is bad.
+struct Bad {
+    reason: &'static str,
+    /// It looks as a write that was cut off leaves it.
+    unfinished: bool,
+}
+
 /// The end of the sound record at `offset`.
-fn record(bytes: &[u8], offset: usize) -> Result<usize, &'static str> {
+fn record(bytes: &[u8], offset: usize) -> Result<usize, Bad> {
     let rest = &bytes[offset..];
-    let Some((length, rest)) = rest.split_first_chunk::<4>() else { return Err("its head is cut short") };
-    let Some((hash, rest)) = rest.split_first_chunk::<32>() else { return Err("its head is cut short") };
+    let unfinished = |reason| Err(Bad { reason, unfinished: true });
+    let damaged = |reason| Err(Bad { reason, unfinished: false });
+    if rest.iter().all(|byte| *byte == 0) {
+        return unfinished("it is zeros");
+    }
+    let Some((length, rest)) = rest.split_first_chunk::<4>() else { return unfinished("its head is cut short") };
+    let Some((hash, rest)) = rest.split_first_chunk::<32>() else { return unfinished("its head is cut short") };
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     if length > BLOCK_BYTES_MAX {
-        return Err("its length is impossible");
+        return damaged("its length is impossible");
     }
-    let Some(body) = rest.get(..length) else { return Err("it is cut short") };
-    if record_hash(body) != *hash {
-        return Err("its hash does not fit");
+    match rest.get(..length) {
+        Some(body) if record_hash(body) == *hash => Ok(offset + HEAD_BYTES + length),
+        Some(_) => damaged("its hash does not fit"),
+        // Only the length is bad where what is there has the hash.
+        None if record_hash(rest) == *hash => damaged("its length does not fit"),
+        None => unfinished("it is cut short"),
     }
-    Ok(offset + HEAD_BYTES + length)
 }
 
 /// Whether a sound record begins anywhere after the bad one at `offset`. A block begins with its chain's id, so
@@ -522,6 +622,54 @@ mod tests {
         std::fs::remove_file(&middle).expect("a removal");
         let error = BlockLog::existing(folder.path()).expect_err("a damaged log");
         assert!(matches!(error, LogError::Missing { segment: 1 }), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_a_block_that_it_once_held_is_not_opened() {
+        let folder = three_segments();
+        drop(BlockLog::existing(folder.path()).expect("a sound log"));
+        let last = folder.path().join(segment_name(2));
+        let whole = std::fs::read(&last).expect("a segment");
+        // The last segment goes, then all of them, then it is there with its last record cut short.
+        let refused = |held: u64| {
+            let before = std::fs::read_dir(folder.path()).expect("a folder").count();
+            let error = BlockLog::open(folder.path(), &genesis()).expect_err("a block is missing");
+            let LogError::Lost { promised: Height(12), id, held: found } = error else { panic!("{error}") };
+            assert_eq!((id, found), (block(12).header.id(), Height(held)));
+            assert!(Reader::open(folder.path()).is_err());
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), before, "nothing is changed");
+        };
+        std::fs::remove_file(&last).expect("a removal");
+        refused(8);
+        std::fs::write(&last, &whole[..whole.len() - 1]).expect("a write");
+        refused(11);
+        assert_eq!(std::fs::read(&last).expect("a segment").len(), whole.len() - 1, "nothing is cut");
+        std::fs::write(&last, &whole).expect("a write");
+        BlockLog::existing(folder.path()).expect("a sound log again");
+        for segment in 0..3 {
+            std::fs::remove_file(folder.path().join(segment_name(segment))).expect("a removal");
+        }
+        refused(0);
+        let mark = folder.path().join(SIGNED);
+        let mut bytes = std::fs::read(&mark).expect("a mark");
+        bytes[3] ^= 1;
+        std::fs::write(&mark, &bytes).expect("a write");
+        assert!(matches!(BlockLog::existing(folder.path()), Err(LogError::BadMark)));
+    }
+
+    #[test]
+    fn the_mark_keeps_up_with_the_blocks_without_an_opening() {
+        let folder = three_segments();
+        let dir = open_dir(folder.path()).expect("a folder");
+        let mark = read_mark(&dir).expect("a mark").expect("a mark");
+        assert_eq!((mark.height, mark.id), (Height(9), block(9).header.id()), "the first of the last segment");
+        let elsewhere = TempDir::new().expect("a folder");
+        let mut log = BlockLog::open(elsewhere.path(), &genesis()).expect("a new log");
+        for height in 1..=MARK_EVERY {
+            log.append(&block(height)).expect("the disk works");
+        }
+        let dir = open_dir(elsewhere.path()).expect("a folder");
+        assert_eq!(read_mark(&dir).expect("a mark").expect("a mark").height, Height(MARK_EVERY));
     }
 
     #[test]

@@ -234,7 +234,7 @@ pub struct Replayed {
     pub entries: u64,
     /// Where the supply is.
     pub conservation: Conservation,
-    /// A last record that was never acknowledged.
+    /// A last record that is not there whole.
     pub torn: Option<Torn>,
 }
 
