@@ -178,6 +178,15 @@ impl Network {
         self.client.state()
     }
 
+    /// Fails for a key that the ledger does not know, by the name that was typed.
+    pub fn expect_account(&self, name: &str, key: &Keypair) -> Result<(), Failure> {
+        if self.state().is_account(&key.public()) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Refused, format!("--key {name}: key {name} is no account on this network"))
+            .help("`samebit ledger show` lists the accounts; on a devnet the key `default` holds money"))
+    }
+
     /// Every published task, in the order of publication.
     pub fn tasks(&self) -> Vec<(TaskId, TaskManifest)> {
         let mut tasks: Vec<_> = self.state().tasks().iter().collect();

@@ -3,7 +3,7 @@
 use crate::{
     exit::Exit,
     process,
-    report::{Failure, Outcome},
+    report::{Failure, Outcome, Ui},
 };
 use samebit_node::daemon::{NodeError, Shutdown};
 use std::{io, sync::Arc, time::Duration};
@@ -37,6 +37,25 @@ impl Signals {
             _ = self.hangup.recv() => {}
         }
     }
+}
+
+/// From now on Ctrl-C says `failure` and ends the program with its exit code. Only for work that may be dropped at any
+/// moment; where signals cannot be watched, Ctrl-C ends the program as it always does.
+pub fn at_interrupt(ui: &Ui, failure: Failure) {
+    let ui = ui.clone();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    std::thread::spawn(move || {
+        let interrupted = runtime.block_on(async {
+            match signal(SignalKind::interrupt()) {
+                Ok(mut interrupt) => interrupt.recv().await,
+                Err(_) => None,
+            }
+        });
+        if interrupted.is_some() {
+            ui.failure(&failure);
+            std::process::exit(i32::from(failure.exit.code()));
+        }
+    });
 }
 
 /// How a daemon hangs together with whoever started it.

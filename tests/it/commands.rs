@@ -246,3 +246,60 @@ fn doctor_says_what_is_there_and_what_mends_the_rest() {
     }
     assert_eq!(ran.code, if report["ok"] == true { 0 } else { 4 }, "{report}");
 }
+
+#[test]
+fn a_devnet_that_cannot_be_made_costs_nothing_of_the_old_one() {
+    let home = Home::new();
+    let kept = home.write("home/networks/devnet/kept", "the old chain");
+    for args in [&["--fresh", "--hosts", "2", "--cheat", "wrong-output:3"][..], &["--fresh", "--cheat", "silent:9"]] {
+        let ran = home.run(&[&["devnet", "up"], args].concat()).code(2);
+        assert!(ran.stderr.contains("--cheat names"), "{}", ran.stderr);
+    }
+    assert_eq!(fs::read_to_string(kept).expect("untouched"), "the old chain");
+    assert!(!home.path().join("home/keys").exists(), "no key was made for it");
+}
+
+#[test]
+fn data_that_could_not_be_written_is_no_success() {
+    let home = Home::new();
+    let module = wat(&home, "say.wasm", &command("(call $say)"));
+    for args in [&["run", &module][..], &["-o", "json", "run", &module], &["key", "list"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+        let ended = home.command(args).stdout(full).output().expect("the program starts");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(4), "{args:?}: {said}");
+        assert!(said.contains("stdout"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn fuel_above_a_step_s_default_reaches_a_plain_function() {
+    let home = Home::new();
+    let endless = wat(&home, "endless.wasm", &command("(loop $again (br $again))"));
+    let limit = |args: &[&str]| {
+        let all = [&["-o", "json", "run"], args, &[endless.as_str()]].concat();
+        home.run(&all).code(21).json()
+    };
+    let more = limit(&["--fuel", "2100000000"]);
+    assert_eq!((&more["limit"], &more["fuel"]), (&"fuel".into(), &2_100_000_000_u64.into()), "{more}");
+    home.run(&["run", "--fuel", "0", &endless]).code(2);
+    home.run(&["run", "--memory", "0", &endless]).code(2);
+}
+
+#[test]
+fn a_folder_is_asked_for_where_a_folder_is_shown() {
+    let home = Home::new();
+    let module = wat(&home, "say.wasm", &command("(call $say)"));
+    let file = home.write("note.txt", "a note");
+    let ran = home.run(&["run", "--dir", &file, &module]).code(2);
+    assert!(ran.stderr.contains("not a folder"), "{}", ran.stderr);
+    let nested = [".::/a", ".::/a/b"];
+    home.run(&["run", "--dir", nested[0], "--dir", nested[1], &module]).code(2);
+}
+
+#[test]
+fn a_task_that_lacks_its_input_is_told_the_option() {
+    let home = Home::new();
+    let ran = home.run(&["run", &guest("hello").display().to_string()]).code(1);
+    assert!(ran.stderr.contains("--input PATH"), "{}", ran.stderr);
+}

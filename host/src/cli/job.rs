@@ -3,6 +3,7 @@
 use super::{job_output::OutputArgs, job_submit::SubmitArgs};
 use crate::{
     context::{Context, Network},
+    daemon::at_interrupt,
     draw,
     exit::Exit,
     ids,
@@ -178,6 +179,8 @@ pub fn unit_of(record: &JobRecord, id: &JobId, unit: u32) -> Result<usize, Failu
 /// Waits for the job's end with progress, then shows it.
 pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Duration, ui: &Ui) -> Outcome {
     let units = record(network, id)?.units.len() as u64;
+    let stopped = Failure::new(Exit::Interrupted, format!("interrupted; {} goes on", id.short()));
+    at_interrupt(ui, stopped.help(format!("`samebit job watch {}` watches it again", id.short())));
     let bar = ui.bar(units, format!("{} waits for custody", id.short()));
     let mut last = BTreeMap::new();
     let mut plain = Plain::default();

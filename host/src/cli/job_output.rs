@@ -46,7 +46,7 @@ pub struct OutputArgs {
     /// The folder to write to; what is there is not overwritten.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write only what each unit returned, as DIR/UNIT.json.
+    /// Write only what each unit returned, as DIR/UNIT.json. Units that returned nothing are named on stderr.
     #[arg(long, requires = "out")]
     results: bool,
 }
@@ -102,8 +102,24 @@ pub fn run(args: OutputArgs, ui: &Ui) -> Outcome {
     }
     let bar = ui.bar(units.len() as u64, "fetching outputs");
     let mut views = Vec::new();
+    let mut without = Vec::new();
     for unit in units {
-        let fetched = fetch(&mut network, &store, &id, &record, unit)?;
+        let fetched = match fetch(&mut network, &store, &id, &record, unit) {
+            Ok(fetched) => fetched,
+            // One unit that came to nothing hides the results of no other.
+            Err(failure) if args.results && failure.exit == Exit::NotFound => {
+                without.push(failure);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        if args.results && fetched.result(&store)?.is_none() {
+            let outcome = text::outcome(&fetched.receipt.outcome);
+            without.push(Failure::new(Exit::NotFound, format!("unit {unit} returned nothing ({outcome})")).help(
+                "without `--results` every file that it wrote is kept; `samebit run --input PATH TASK` shows its stderr",
+            ));
+            continue;
+        }
         let written = args.out.as_deref().map(|out| fetched.write(&store, out, args.results)).transpose()?;
         if written.is_none() && ui.format == Format::Text {
             fetched.print(&store, ui)?;
@@ -112,6 +128,14 @@ pub fn run(args: OutputArgs, ui: &Ui) -> Outcome {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    for failure in &without {
+        ui.note(&failure.what);
+    }
+    if views.is_empty()
+        && let Some(failure) = without.into_iter().next()
+    {
+        return Err(failure);
+    }
     say(&views, &id, args.out.as_deref(), ui);
     Ok(Exit::Done)
 }
@@ -120,6 +144,9 @@ fn say(views: &[OutputView], id: &JobId, out: Option<&Path>, ui: &Ui) {
     let provisional = views.iter().any(|view| view.standing == "provisional");
     let standing = if provisional { "provisional: the window has not ended" } else { "final" };
     ui.note(format!("{}: {}, {standing}", id.short(), text::count(views.len(), "verified output")));
+    if ui.format == Format::Text && views.iter().any(|view| view.outcome != "exited 0") {
+        ui.note("a unit did not exit with 0: `samebit run --input PATH TASK` with its input shows its stderr");
+    }
     let object = serde_json::json!({"schema": "samebit/output/1", "job": id.to_string(), "units": views});
     match (ui.format, out) {
         (Format::Json | Format::Jsonl, _) => ui.data(String::new, &object),
@@ -194,12 +221,8 @@ impl Fetched {
         fs::create_dir_all(out).map_err(io(out))?;
         if results {
             let path = out.join(format!("{}.json", self.unit));
-            let Some(result) = self.result(store)? else {
-                let outcome = text::outcome(&self.receipt.outcome);
-                return Err(Failure::new(Exit::NotFound, format!("unit {} returned nothing ({outcome})", self.unit))
-                    .help("without `--results` every file that it wrote is kept"));
-            };
-            write_new(&path, &result)?;
+            // The caller has looked: a unit that returned nothing does not come here.
+            write_new(&path, &self.result(store)?.unwrap_or_default())?;
             return Ok(path.display().to_string());
         }
         let folder = out.join(self.unit.to_string());

@@ -1,7 +1,7 @@
 //! `samebit job submit`: from files here to an order on the ledger.
 
 use super::{
-    job,
+    job, options,
     task::{self, Module},
 };
 use crate::{
@@ -52,25 +52,28 @@ pub struct SubmitArgs {
     #[arg(value_parser = value_parser!(u8).range(1..=i64::from(param::REPLICAS_MAX)))]
     replicas: u8,
     /// Micro-credits per million fuel, paid to each host.
-    #[arg(long, default_value_t = param::PRICE_DEFAULT.0)]
+    #[arg(long, default_value_t = param::PRICE_DEFAULT.0, value_parser = options::price())]
     price: u64,
     /// Most fuel of a run.
-    #[arg(long, default_value_t = param::FUEL_DEFAULT.0)]
+    #[arg(long, default_value_t = param::FUEL_DEFAULT.0, value_parser = options::fuel())]
     fuel: u64,
     /// Most bytes of linear memory.
-    #[arg(long, value_name = "BYTES", default_value_t = param::MEMORY_DEFAULT.0)]
+    #[arg(long, value_name = "BYTES", default_value_t = param::MEMORY_DEFAULT.0, value_parser = options::memory())]
     memory: u64,
     /// Most fuel of a step.
     #[arg(long, value_name = "FUEL", default_value_t = param::STEP_BUDGET_DEFAULT.0)]
+    #[arg(value_parser = options::fuel())]
     step_budget: u64,
-    /// Seed of the task's randomness: up to 64 hexadecimal digits. Public.
-    #[arg(long, value_name = "HEX", default_value = "")]
-    seed: String,
+    /// Seed of the task's randomness: up to 64 hexadecimal digits. Public. Default: zeros.
+    ///
+    /// An odd digit gets a zero before it, and what is missing is filled up with zeros at the end: `f` is 0f00...
+    #[arg(long, value_name = "HEX", default_value = "", hide_default_value = true, value_parser = options::seed)]
+    seed: [u8; 32],
     /// Seconds after which a unit without a result is given up and refunded.
     #[arg(long, value_name = "SECONDS", default_value_t = param::DEADLINE_DEFAULT.0 / 1000)]
     deadline: u64,
-    /// A variable of the task's environment. May be given again.
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    /// A variable of the task's environment. May be given again; of one name the last counts.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = options::variable)]
     env: Vec<(String, String)>,
     /// The key that pays.
     #[arg(long, default_value = "default")]
@@ -89,34 +92,15 @@ pub struct SubmitArgs {
     args: Vec<String>,
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
-    }
-}
-
-fn seed(digits: &str) -> Result<[u8; 32], Failure> {
-    let mut bytes = [0; 32];
-    let even = if digits.len().is_multiple_of(2) { digits.to_owned() } else { format!("0{digits}") };
-    match hex::decode(&even) {
-        Ok(given) if given.len() <= bytes.len() => {
-            bytes[..given.len()].copy_from_slice(&given);
-            Ok(bytes)
-        }
-        _ => Err(Failure::new(Exit::Usage, format!("--seed {digits:?} is not up to 64 hexadecimal digits"))),
-    }
-}
-
 /// Runs the command.
 pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
     let context = Context::new(ui)?;
-    let seed = seed(&args.seed)?;
     let inputs = inputs(&args)?;
     // Without a network there is no use for a key, and none yet where `devnet up` makes it.
     context.invitation()?;
     let key = context.key(&args.key)?;
     let (mut network, store) = (context.connect()?, context.store()?);
+    network.expect_account(&args.key, &key)?;
     let (task, module) = task_for(&mut network, &store, &context, &args, ui)?;
 
     ui.note("inputs and outputs of a job are public");
@@ -131,8 +115,8 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
         task,
         units,
         args: args.args,
-        env: args.env,
-        seed,
+        env: options::last_wins(args.env),
+        seed: args.seed,
         limits: Limits { fuel: Fuel(args.fuel), memory: Bytes(args.memory), ..Limits::default() },
         step_budget: Fuel(args.step_budget.min(args.fuel)),
         replicas: args.replicas,
@@ -268,27 +252,4 @@ fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), F
         .help("lower --fuel, --price, --replicas or the number of units, or pay with another --key"));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_is_filled_up_with_zeros() {
-        assert_eq!(seed("").expect("none is all zeros"), [0; 32]);
-        assert_eq!(seed("ff01").expect("two bytes")[..3], [0xff, 1, 0]);
-        assert_eq!(seed("f").expect("one digit")[0], 0x0f);
-        for bad in ["xy", &"00".repeat(33), "-1", "é"] {
-            assert_eq!(seed(bad).expect_err("no seed").exit, Exit::Usage, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_variable_has_a_name() {
-        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
-        for bad in ["A", "=b", ""] {
-            assert!(variable(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -68,19 +68,23 @@ fn print(context: &Context, ui: &Ui, name: &str) -> Outcome {
 fn list(context: &Context, ui: &Ui) -> Outcome {
     let mut keys = Vec::new();
     for name in context.key_names() {
-        keys.push((context.key(&name)?.public().to_string(), name));
+        // One bad file hides no other key.
+        keys.push((context.key(&name).map(|key| key.public().to_string()).map_err(|failure| failure.what), name));
     }
     ui.data(
         || {
             let mut table = text::table(["name", "key"], &[]);
             for (key, name) in &keys {
-                table.add_row([name, key]);
+                let shown = key.clone().unwrap_or_else(|error| format!("unreadable: {error}"));
+                table.add_row([name.clone(), shown]);
             }
             if keys.is_empty() { "no keys yet: `samebit key new NAME` makes one".to_owned() } else { table.to_string() }
         },
         &serde_json::json!({
             "schema": "samebit/keys/1",
-            "keys": keys.iter().map(|(key, name)| serde_json::json!({"name": name, "key": key})).collect::<Vec<_>>(),
+            "keys": keys.iter().map(|(key, name)| serde_json::json!({
+                "name": name, "key": key.as_ref().ok(), "error": key.as_ref().err(),
+            })).collect::<Vec<_>>(),
         }),
     );
     Ok(Exit::Done)

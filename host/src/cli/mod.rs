@@ -11,6 +11,7 @@ mod job_submit;
 mod key;
 mod ledger;
 mod new;
+mod options;
 mod run;
 mod task;
 mod test;

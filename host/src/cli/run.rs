@@ -3,9 +3,10 @@
 //! Nothing is sent. The guest sees what the options give it and nothing else of this machine; folders are shown as
 //! they are when the run begins, and no write of the guest reaches them.
 
-use super::{build, task};
+use super::{build, options, task};
 use crate::{
     context::{Context, blob_failure, read_file},
+    daemon::at_interrupt,
     exit::Exit,
     report::{Failure, Format, Outcome, Ui},
     text,
@@ -56,21 +57,26 @@ pub struct RunArgs {
     /// Where the files of /out go: a folder that is new or empty.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// A variable of the guest's environment.
-    #[arg(long = "env", value_name = "K=V")]
-    env: Vec<String>,
+    /// A variable of the guest's environment. May be given again; of one name the last counts.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = options::variable)]
+    env: Vec<(String, String)>,
     /// The guest's stdin. Default: empty.
     #[arg(long, value_name = "FILE")]
     stdin: Option<PathBuf>,
-    /// Most fuel that the run may use.
-    #[arg(long, value_name = "N")]
+    /// Most fuel that the run may use. Default: 20 G.
+    #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
-    /// Most linear memory.
-    #[arg(long, value_name = "BYTES")]
+    /// Most fuel of one step; a plain function is one step. Default: what --fuel gives, or else 2 G.
+    #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
+    step_budget: Option<u64>,
+    /// Most linear memory. Default: 512 MiB.
+    #[arg(long, value_name = "BYTES", value_parser = options::memory())]
     memory: Option<u64>,
-    /// Seed of the guest's randomness, up to 64 hexadecimal digits, filled up with zeros. Default: zeros.
-    #[arg(long, value_name = "HEX")]
-    seed: Option<String>,
+    /// Seed of the guest's randomness: up to 64 hexadecimal digits. Default: zeros.
+    ///
+    /// An odd digit gets a zero before it, and what is missing is filled up with zeros at the end: `f` is 0f00...
+    #[arg(long, value_name = "HEX", default_value = "", hide_default_value = true, value_parser = options::seed)]
+    seed: [u8; 32],
     /// A .wasm file, a project's folder, or a task of the network by name or id.
     #[arg(value_name = "MODULE.wasm|TASK")]
     module: String,
@@ -138,9 +144,11 @@ impl RunView {
 
 /// Runs the command.
 pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
-    let RunArgs { dirs, input, out, env, stdin, fuel, memory, seed, module, args } = args;
+    let RunArgs { dirs, input, out, env, stdin, fuel, step_budget, memory, seed, module, args } = args;
     // Everything that can be refused is refused before the work is done.
-    let world = World { args, env: variables(&env)?, seed: seed_of(seed.as_deref())?, limits: limits(fuel, memory)? };
+    let limits = limits(fuel, memory);
+    let step_budget = step_budget.or(fuel).map_or(param::STEP_BUDGET_DEFAULT, Fuel).min(limits.fuel);
+    let world = World { args, env: options::last_wins(env), seed, limits, step_budget };
     check_args(&world)?;
     if let Some(out) = &out {
         check_out(out)?;
@@ -150,8 +158,14 @@ pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
     if let Some(input) = &input {
         mounts.push(content.mount(input, abi::INPUT_DIR.to_owned(), Access::ReadOnly, ui)?);
     }
-    for dir in &dirs {
-        let (host, guest) = mapping(dir)?;
+    let dirs = dirs.iter().map(|dir| mapping(dir)).collect::<Result<Vec<_>, _>>()?;
+    let own = [abi::INPUT_DIR, abi::OUTPUT_DIR].map(str::to_owned);
+    check_mounts(&own.into_iter().chain(dirs.iter().map(|(_, guest)| guest.clone())).collect::<Vec<_>>())?;
+    for (host, guest) in dirs {
+        if host.is_file() {
+            return Err(Failure::new(Exit::Usage, format!("--dir {}: it is not a folder", host.display()))
+                .help("`--input PATH` takes a file, `--dir` the folder that it is in"));
+        }
         mounts.push(content.mount(host, guest, Access::CopyOnWrite, ui)?);
     }
     if let Some(stdin) = &stdin {
@@ -162,13 +176,15 @@ pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
     let sandbox = Sandbox::new()?;
     let program = sandbox.load(&module, &bytes)?;
     let execution = world.execution(&program, &name, mounts, BlobRef::of(&content.stdin));
+    let stopped = Failure::new(Exit::Interrupted, "interrupted; nothing was sent and nothing is kept");
+    at_interrupt(ui, stopped);
     let finished = sandbox.run(&program, &execution, &content, ui)?;
 
     if let Some(out) = &out {
         write_out(out, &finished.files)?;
     }
     show(&finished, &program, &sandbox, out.is_some(), ui);
-    end(&finished, ui)
+    end(&finished, input.is_some(), ui)
 }
 
 /// What a run is given besides content.
@@ -177,11 +193,12 @@ struct World {
     env: Vec<(String, String)>,
     seed: [u8; 32],
     limits: Limits,
+    step_budget: Fuel,
 }
 
 impl World {
     fn execution(self, program: &Program, name: &str, mounts: Vec<Mount>, stdin: BlobRef) -> Execution {
-        let Self { args, env, seed, limits } = self;
+        let Self { args, env, seed, limits, step_budget } = self;
         let mut all = vec![name.to_owned()];
         all.extend(args);
         Execution {
@@ -194,7 +211,7 @@ impl World {
             seed,
             unit: 0,
             limits,
-            step_budget: param::STEP_BUDGET_DEFAULT,
+            step_budget,
             tensor_ops: TensorOps(0),
         }
     }
@@ -248,7 +265,8 @@ impl Sandbox {
 
 /// The job that a network would make of these files and default options: what `samebit test` runs.
 pub(super) fn job_execution(program: &Program, name: &str, input: TreeRef) -> Execution {
-    let world = World { args: Vec::new(), env: Vec::new(), seed: [0; 32], limits: Limits::default() };
+    let (args, env, step_budget) = (Vec::new(), Vec::new(), param::STEP_BUDGET_DEFAULT);
+    let world = World { args, env, seed: [0; 32], limits: Limits::default(), step_budget };
     let mount = Mount { path: abi::INPUT_DIR.to_owned(), tree: input, access: Access::ReadOnly };
     world.execution(program, name, vec![mount], BlobRef::of(&[]))
 }
@@ -348,33 +366,33 @@ fn mapping(given: &str) -> Result<(&Path, String), Failure> {
     Ok((Path::new(host), guest.to_owned()))
 }
 
-fn variables(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let variable = |text: &String| match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        Some(_) | None => Err(Failure::new(Exit::Usage, format!("--env {text:?} is not NAME=VALUE"))),
-    };
-    given.iter().map(variable).collect()
+/// Refuses mount points that climb or of which one lies in another: the guest would see neither as it is meant.
+fn check_mounts(guests: &[String]) -> Result<(), Failure> {
+    let refused =
+        |what: String| Failure::new(Exit::Usage, what).help("`--dir HOST::GUEST` gives each a place of its own");
+    let mut seen: Vec<(Vec<&str>, bool, &str)> = Vec::new();
+    for guest in guests {
+        let parts: Vec<_> = guest.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        if parts.contains(&"..") {
+            return Err(refused(format!("--dir cannot show a folder at {guest}: `..` is no place of the guest's")));
+        }
+        let rooted = guest.starts_with('/');
+        for (other, other_rooted, name) in &seen {
+            // `.` and `/` are looked up last, so other mounts may stand beside them.
+            let meet = parts == *other
+                || (!parts.is_empty() && !other.is_empty() && (parts.starts_with(other) || other.starts_with(&parts)));
+            if rooted == *other_rooted && meet {
+                return Err(refused(format!("--dir cannot show folders at both {name} and {guest}")));
+            }
+        }
+        seen.push((parts, rooted, guest));
+    }
+    Ok(())
 }
 
-fn seed_of(given: Option<&str>) -> Result<[u8; 32], Failure> {
-    let mut seed = [0; 32];
-    let Some(given) = given else { return Ok(seed) };
-    let bytes = hex::decode(given).ok().filter(|bytes| bytes.len() <= seed.len()).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("--seed {given:?} is not an even number of up to 64 hexadecimal digits"))
-    })?;
-    seed[..bytes.len()].copy_from_slice(&bytes);
-    Ok(seed)
-}
-
-fn limits(fuel: Option<u64>, memory: Option<u64>) -> Result<Limits, Failure> {
-    let bounded = |name: &str, given: Option<u64>, default: u64, max: u64| match given.unwrap_or(default) {
-        value if value <= max => Ok(value),
-        value => Err(Failure::new(Exit::Usage, format!("--{name} {value} is above {max}, the most any job may have"))),
-    };
-    let mut limits = Limits::default();
-    limits.fuel = Fuel(bounded("fuel", fuel, limits.fuel.0, param::FUEL_MAX.0)?);
-    limits.memory = Bytes(bounded("memory", memory, limits.memory.0, param::MEMORY_MAX.0)?);
-    Ok(limits)
+fn limits(fuel: Option<u64>, memory: Option<u64>) -> Limits {
+    let defaults = Limits::default();
+    Limits { fuel: fuel.map_or(defaults.fuel, Fuel), memory: memory.map_or(defaults.memory, Bytes), ..defaults }
 }
 
 /// Arguments and environment are held to what a job may have, so that what runs here can be ordered.
@@ -408,6 +426,10 @@ fn read_stdin(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Refuses an output folder with something in it.
 fn check_out(out: &Path) -> Result<(), Failure> {
+    if fs::symlink_metadata(out).is_ok_and(|found| found.file_type().is_symlink()) {
+        return Err(Failure::new(Exit::Usage, format!("{} is a symbolic link", out.display()))
+            .help("give --out the folder itself, new or empty: a link is not followed"));
+    }
     let is_free = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -482,7 +504,7 @@ fn show(finished: &Finished, program: &Program, sandbox: &Sandbox, kept: bool, u
 }
 
 /// The exit code, or prose for a run that came to no end of its own.
-fn end(finished: &Finished, ui: &Ui) -> Outcome {
+fn end(finished: &Finished, has_input: bool, ui: &Ui) -> Outcome {
     let outcome = &finished.receipt.outcome;
     let words = text::outcome(outcome);
     let failure = |exit, help: &str| Err(Failure::new(exit, format!("the task {words}")).help(help));
@@ -494,14 +516,24 @@ fn end(finished: &Finished, ui: &Ui) -> Outcome {
             if finished.stderr.is_empty() {
                 ui.note("the task failed and gave no reason");
             }
+            // The SDK names the file that it could not read.
+            let input = format!("{}/{}", abi::INPUT_DIR, abi::INPUT_NAME);
+            if !has_input && String::from_utf8_lossy(&finished.stderr).contains(&input) {
+                ui.note(format!("  help: the task reads {input}: `--input PATH` gives it"));
+            }
             Ok(Exit::Guest(1))
         }
-        Ended::Trapped { .. } => failure(Exit::Trapped, "what it wrote to stderr is above; a panic in Rust traps"),
+        Ended::Trapped { .. } => failure(
+            Exit::Trapped,
+            "what it wrote to stderr is above; a panic in Rust traps, and so does running out of memory: \
+             `--memory BYTES` gives it more",
+        ),
         Ended::Exhausted { limit } => {
             let words = words.strip_prefix("exhausted: ").unwrap_or(&words);
             let help = match limit {
                 Limit::Fuel => "`--fuel N` gives it more",
-                Limit::StepFuel => "a stepped task should do less in each step",
+                Limit::StepFuel => "`--step-budget FUEL` gives each step more; a stepped task should do less in each",
+
                 Limit::Steps => "a stepped task should do more in each step",
                 Limit::Memory => "`--memory BYTES` gives it more",
             };
@@ -526,22 +558,14 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_filled_up_with_zeros() {
-        assert_eq!(seed_of(None).expect("none"), [0; 32]);
-        assert_eq!(seed_of(Some("0aff")).expect("short")[..3], [0x0a, 0xff, 0]);
-        assert_eq!(seed_of(Some(&"11".repeat(32))).expect("full"), [0x11; 32]);
-        for given in ["0", "zz", &"11".repeat(33)] {
-            assert_eq!(seed_of(Some(given)).expect_err("refused").exit, Exit::Usage, "{given}");
+    fn mounts_that_meet_or_climb_are_refused() {
+        let guests = |paths: &[&str]| check_mounts(&paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
+        for paths in [&["."][..], &["/data", "/database"], &["a/b", "a-b"], &["/in", "/data"], &["./a", "b"]] {
+            guests(paths).unwrap_or_else(|failure| panic!("{paths:?}: {}", failure.what));
         }
-    }
-
-    #[test]
-    fn limits_and_variables_out_of_bounds_are_refused_with_their_value() {
-        assert_eq!(limits(Some(7), None).expect("sound").fuel, Fuel(7));
-        assert!(limits(Some(u64::MAX), None).expect_err("refused").what.contains("18446744073709551615"));
-        assert!(limits(None, Some(u64::MAX)).is_err());
-        assert_eq!(variables(&["A=b=c".into()]).expect("sound"), [("A".to_owned(), "b=c".to_owned())]);
-        assert!(variables(&["=x".into()]).is_err() && variables(&["x".into()]).is_err());
+        for paths in [&["../a"][..], &["/a/../b"], &["/a", "/a"], &["/a", "/a/b"], &["./a", "a"], &["/in/x", "/in"]] {
+            assert_eq!(guests(paths).expect_err("refused").exit, Exit::Usage, "{paths:?}");
+        }
     }
 
     #[test]

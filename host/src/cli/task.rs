@@ -126,6 +126,7 @@ pub fn run(args: TaskArgs, ui: &Ui) -> Outcome {
             let key = context.key(&args.key)?;
             let module = Module::read(&args.path, args.name, args.about, ui)?;
             let (mut network, store) = (context.connect()?, context.store()?);
+            network.expect_account(&args.key, &key)?;
             let (id, newly) = publish(&mut network, &store, &key, &module, ui)?;
             let view = TaskView::new(&id, &module.manifest, Some(newly));
             ui.data(|| view.text(), &view);
