@@ -127,7 +127,6 @@ fn host_call(caller: &mut Caller<'_, Guest>, call: Call, args: &[Val]) -> wasmti
     done.map(samebit_wasi::Errno::to_i32).map_err(|stop| {
         halt(match stop {
             Stop::Exit(code) => Halt::Exit(code),
-            Stop::Trap(trap) => Halt::Trap(trap),
             Stop::HostFault(reason) => Halt::Content(reason),
         })
     })

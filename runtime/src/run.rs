@@ -335,7 +335,8 @@ impl Machine<'_> {
     /// What the next root costs.
     fn root_fuel(&self) -> u64 {
         let pages = self.parts.as_ref().map_or(0, |parts| parts.memory.size(&self.store));
-        param::ROOT_FUEL.0.saturating_add(pages.saturating_mul(param::ROOT_FUEL_PER_PAGE.0))
+        let world = self.store.data().wasi.root_fuel().0;
+        param::ROOT_FUEL.0.saturating_add(pages.saturating_mul(param::ROOT_FUEL_PER_PAGE.0)).saturating_add(world)
     }
 
     /// Commits to the state as it is.
@@ -406,8 +407,7 @@ fn is_metered(trap: Trap) -> bool {
         | Trap::IndirectCallToNull
         | Trap::BadSignature
         | Trap::StackOverflow
-        | Trap::BadStepCode
-        | Trap::BadPointer => true,
+        | Trap::BadStepCode => true,
         Trap::MemoryOutOfBounds | Trap::IntegerOverflow | Trap::DivisionByZero | Trap::BadConversionToInteger => false,
     }
 }

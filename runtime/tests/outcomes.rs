@@ -364,3 +364,20 @@ fn a_cancelled_guest_that_never_calls_the_host_gives_its_core_back_and_others_go
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
+
+#[test]
+fn files_that_nobody_wrote_a_byte_of_are_paid_for() {
+    // Extends a file by 32 MiB.
+    let items = r#"(data (i32.const 64) "f")"#;
+    let body = "(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 1)
+             (i64.const 0x400040) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+         (call $exit (call $size (i32.load (i32.const 32)) (i64.const 0x2000000)))";
+    let text = command(items, body);
+    let import =
+        r#"(import "wasi_snapshot_preview1" "fd_filestat_set_size" (func $size (param i32 i64) (result i32)))"#;
+    let text = text.replacen("(module ", &format!("(module {import}"), 1);
+    let finished = run(&text);
+    assert_eq!(finished.receipt.outcome, Outcome::Exited { code: 0 });
+    assert_eq!(finished.files[0].1.len(), 32 << 20);
+    assert!(finished.receipt.fuel > Fuel(64 << 20), "{}", finished.receipt.fuel);
+}

@@ -161,8 +161,6 @@ pub enum Trap {
     StackOverflow,
     /// `samebit_init`, `_step` or `_finish` returned a code that the ABI does not define.
     BadStepCode,
-    /// A WASI call was given a pointer outside linear memory.
-    BadPointer,
 }
 
 /// Which limit a run used up.

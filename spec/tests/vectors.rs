@@ -258,7 +258,6 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("conversion", Trap::BadConversionToInteger),
         ("stack", Trap::StackOverflow),
         ("step-code", Trap::BadStepCode),
-        ("pointer", Trap::BadPointer),
     ];
     let mut all = vec![
         ("exited", Outcome::Exited { code: 3 }),

@@ -1,4 +1,4 @@
-//! What each call costs in fuel, from its arguments alone (`spec/06-wasi.md`, section 7).
+//! What calls and roots cost in fuel (`spec/06-wasi.md`, sections 7 and 8).
 //!
 //! The figures hold for half a nanosecond a unit, which is what straight-line code takes on the machines
 //! that the profile was measured on, and are rounded up so that no call is cheaper than its work.
@@ -20,6 +20,9 @@ pub const IOVEC: u64 = 50;
 pub const READ_BYTE: u64 = 1;
 /// Of each byte that a call takes from guest memory: it is stored and hashed.
 pub const WRITE_BYTE: u64 = 2;
+/// Of each byte that a call adds to what the guest's files hold beside those it takes from memory: it is hashed
+/// and given out in the end, zero or not.
+pub const GROWTH_BYTE: u64 = 2;
 /// Of each random byte.
 pub const RANDOM_BYTE: u64 = 2;
 /// Of each subscription of `poll_oneoff`.
@@ -27,16 +30,24 @@ pub const SUBSCRIPTION: u64 = 200;
 /// Of a call that closes a descriptor or gives one out: the others are looked through.
 pub const DESCRIPTOR: u64 = 2_000;
 
-/// Fuel of a call. Held at `u64::MAX`.
+/// Of each inode over the mounts, at each root: it is listed with its hash.
+pub const ROOT_INODE: u64 = 60;
+/// Of each entry of the folders among them: a folder is hashed whole when one of its entries changes.
+pub const ROOT_ENTRY: u64 = 60;
+/// Of each 4096 bytes that the guest's files hold: a file's list of chunks is hashed whole when one changes.
+pub const ROOT_CHUNK: u64 = 60;
+/// Of each open descriptor.
+pub const ROOT_DESCRIPTOR: u64 = 60;
+
+/// Fuel of a call, growth of files aside. Held at `u64::MAX`.
 ///
 /// `setup_bytes` is what arguments and environment take in guest memory.
 pub(crate) fn cost(call: Call, args: &[u64], memory: &dyn GuestMemory, setup_bytes: u64) -> Fuel {
     let args = layout::Args(args);
     let bytes = |index: usize, price: u64| u64::from(args.int(index)).saturating_mul(price);
     let buffers = |price: u64| {
-        let count = args.int(2);
-        let total = layout::iovecs_total(args.int(1), count, memory);
-        u64::from(count.min(layout::IOVECS_MAX)) * IOVEC + total.saturating_mul(price)
+        let (read, total) = layout::iovecs_priced(args.int(1), args.int(2), memory);
+        u64::from(read) * IOVEC + total.saturating_mul(price)
     };
     let path = |lengths: &[usize]| lengths.iter().fold(PATH, |sum, index| sum.saturating_add(bytes(*index, PATH_BYTE)));
     let rest = match call {

@@ -169,6 +169,11 @@ impl Fds {
         Self((0..).zip(fds).collect())
     }
 
+    /// How many are open.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn get(&self, fd: u32) -> Result<&Fd, Errno> {
         self.0.get(&fd).ok_or(Errno::BadF)
     }

@@ -205,6 +205,8 @@ struct Base {
 struct Over {
     nodes: BTreeMap<Ino, Option<Arc<Node>>>,
     hash: OnceLock<[u8; 32]>,
+    /// Entries of all folders in `nodes`.
+    listed: u64,
 }
 
 /// The files.
@@ -268,6 +270,21 @@ impl Fs {
         wire::derive("samebit/v1/wasi-files", &wire::encode(&image))
     }
 
+    /// What a root depends on: inodes over the base, entries of the folders among them, bytes of the guest's files.
+    pub(crate) fn weight(&self) -> (u64, u64, u64) {
+        (self.over.nodes.len() as u64, self.over.listed, self.bytes)
+    }
+
+    /// Bytes that count towards the limit when `ino` gets `len` bytes, beyond those that count now. `None` when it
+    /// would be refused.
+    pub(crate) fn growth(&self, ino: Ino, len: u64) -> Option<u64> {
+        self.writable(ino).ok()?;
+        let inode = self.inode(ino).ok()?;
+        let Kind::File(_) = inode.kind else { return None };
+        let added = len.saturating_mul(inode.nlink.max(1)).saturating_sub(inode.charge());
+        (self.bytes.saturating_add(added) <= self.bytes_max).then_some(added)
+    }
+
     fn node(&self, ino: Ino) -> Option<&Arc<Node>> {
         match self.over.nodes.get(&ino) {
             Some(node) => node.as_ref(),
@@ -297,6 +314,9 @@ impl Fs {
         if slot.is_some() {
             drop(node);
         } else {
+            if let Kind::Dir(dir) = &node.inode.kind {
+                over.listed += dir.names.len() as u64;
+            }
             *slot = Some(node);
         }
         let node = Arc::make_mut(slot.as_mut().ok_or(Errno::Io)?);
@@ -312,6 +332,21 @@ impl Fs {
             Kind::Dir(dir) => Ok(dir),
             Kind::File(_) | Kind::Link(_) => Err(Errno::NotDir),
         }
+    }
+
+    fn enter(&mut self, dir: Ino, name: &str, (ino, made): (Ino, bool), now: u64) -> Result<(), Errno> {
+        self.edit_dir(dir, now)?.insert(name, ino, made);
+        Arc::make_mut(&mut self.over).listed += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, dir: Ino, name: &str, now: u64) -> Result<Option<Entry>, Errno> {
+        let entry = self.edit_dir(dir, now)?.remove(name);
+        if entry.is_some() {
+            let over = Arc::make_mut(&mut self.over);
+            over.listed = over.listed.saturating_sub(1);
+        }
+        Ok(entry)
     }
 
     /// Refuses what lies below a read-only mount.
@@ -363,7 +398,7 @@ impl Fs {
         let ino = self.next_ino;
         self.next_ino += 1;
         self.entries += 1;
-        self.edit_dir(dir, now)?.insert(name, ino, true);
+        self.enter(dir, name, (ino, true), now)?;
         if is_dir {
             self.edit(dir)?.nlink += 1;
         }
@@ -399,7 +434,7 @@ impl Fs {
         let inode = self.edit(ino)?;
         inode.nlink = linked.nlink;
         inode.times.ctim = now;
-        self.edit_dir(dir, now)?.insert(name, ino, true);
+        self.enter(dir, name, (ino, true), now)?;
         Ok(())
     }
 
@@ -428,7 +463,7 @@ impl Fs {
 
     /// Takes a name away and counts it back. A folder must be empty.
     fn drop_entry(&mut self, dir: Ino, name: &str, now: u64) -> Result<(), Errno> {
-        let Some(entry) = self.edit_dir(dir, now)?.remove(name) else { return Err(Errno::NoEnt) };
+        let Some(entry) = self.leave(dir, name, now)? else { return Err(Errno::NoEnt) };
         if entry.made {
             self.entries = self.entries.saturating_sub(1);
         }
@@ -470,8 +505,8 @@ impl Fs {
             }
             self.drop_entry(to.0, to.1, now)?;
         }
-        self.edit_dir(from.0, now)?.remove(from.1);
-        self.edit_dir(to.0, now)?.insert(to.1, entry.ino, entry.made);
+        self.leave(from.0, from.1, now)?;
+        self.enter(to.0, to.1, (entry.ino, entry.made), now)?;
         if is_dir && from.0 != to.0 {
             let left = self.edit(from.0)?;
             left.nlink = left.nlink.saturating_sub(1);

@@ -1,7 +1,7 @@
 //! The calls that begin with a descriptor.
 
 use crate::{
-    Errno, Halt, Turn, Wasi,
+    Call, Errno, GuestMemory, Halt, Turn, Wasi,
     clock::EPOCH_NS,
     fd::{FLAG_APPEND, FLAGS, What, rights},
     fs::{Body, Ino, Kind},
@@ -285,6 +285,42 @@ impl Wasi {
             other => other?,
         };
         Ok(store64(args.int(1), offset, turn.memory)?)
+    }
+
+    /// Bytes that a call adds to what the guest's files hold, those that it takes from memory aside: holes, copies of
+    /// mounted files, further names. A call that will be refused adds none.
+    pub(crate) fn growth(&self, call: Call, args: Args<'_>, memory: &dyn GuestMemory) -> u64 {
+        self.grown(call, args, memory).unwrap_or(0)
+    }
+
+    fn grown(&self, call: Call, args: Args<'_>, memory: &dyn GuestMemory) -> Option<u64> {
+        let file = |right| self.fds.get(args.int(0)).ok()?.file(right).ok();
+        match call {
+            Call::FdFilestatSetSize => self.fs.growth(file(rights::FD_FILESTAT_SET_SIZE)?.0, args.long(1)),
+            Call::FdAllocate => {
+                let (ino, _) = file(rights::FD_ALLOCATE)?;
+                let (size, end) = (self.fs.inode(ino).ok()?.size(), args.long(1).checked_add(args.long(2))?);
+                if end > size { self.fs.growth(ino, end) } else { None }
+            }
+            Call::FdWrite | Call::FdPwrite => {
+                let (ino, offset) = file(rights::FD_WRITE)?;
+                let size = self.fs.inode(ino).ok()?.size();
+                let append = self.fds.get(args.int(0)).ok()?.flags & FLAG_APPEND != 0;
+                let offset = match call {
+                    Call::FdPwrite => args.long(3),
+                    _ if append => size,
+                    _ => offset,
+                };
+                let total = layout::iovecs_priced(args.int(1), args.int(2), memory).1;
+                if total == 0 {
+                    return None;
+                }
+                let end = offset.checked_add(total)?;
+                Some(self.fs.growth(ino, end.max(size))?.saturating_sub(total))
+            }
+            Call::PathLink => self.linked(args, memory),
+            _ => None,
+        }
     }
 
     /// Lets go of an inode that has neither name nor descriptor any more.

@@ -1,7 +1,7 @@
 //! The calls that walk a path.
 
 use crate::{
-    Errno, Halt, Turn, Wasi,
+    Errno, GuestMemory, Halt, Turn, Wasi,
     data::Data,
     fd::{Fd, What, rights},
     fs::{Body, Ino, Kind},
@@ -73,6 +73,16 @@ impl Wasi {
         let ino = old.there()?;
         let name = free_file_name(&new)?;
         Ok(self.fs.link(ino, new.dir, name, turn.now)?)
+    }
+
+    /// Bytes of the file that `path_link` would give a further name.
+    pub(crate) fn linked(&self, args: Args<'_>, memory: &dyn GuestMemory) -> Option<u64> {
+        let last = last_link(args.int(1)).ok()?;
+        let dir = self.fds.get(args.int(0)).ok()?.dir(rights::PATH_LINK_SOURCE).ok()?;
+        let path = layout::string(args.int(2), args.int(3), PATH_MAX, memory).ok()?;
+        let ino = path::walk(&self.fs, dir, &path, last).ok()?.ino?;
+        self.fs.writable(ino).ok()?;
+        Some(self.fs.inode(ino).ok()?.size())
     }
 
     /// `(fd, dirflags, path, length, oflags, base, inheriting, fdflags, opened)`.

@@ -144,21 +144,17 @@ pub(crate) fn iovecs(at: u32, count: u32, memory: &dyn GuestMemory) -> Result<Io
     Ok(Iovecs { list, total })
 }
 
-/// Total length of `count` buffers at `at`, for the price of a call. Unreadable ones are free: the call will
-/// refuse them before it does any work.
-pub(crate) fn iovecs_total(at: u32, count: u32, memory: &dyn GuestMemory) -> u64 {
+/// How many buffers of a list are read and what they hold together, for the price of a call. A list that is refused
+/// unread is free; one with a buffer that is refused costs the reading of it and none of the bytes, which stay where
+/// they are.
+pub(crate) fn iovecs_priced(at: u32, count: u32, memory: &dyn GuestMemory) -> (u32, u64) {
     if count > IOVECS_MAX || memory.check(at, u64::from(count) * 8).is_err() {
-        return 0;
+        return (0, 0);
     }
-    let mut total = 0_u64;
-    for index in 0..count {
-        let mut len = [0; 4];
-        if memory.read(at + index * 8 + 4, &mut len).is_err() {
-            return 0;
-        }
-        total += u64::from(u32::from_le_bytes(len));
+    match iovecs(at, count, memory) {
+        Ok(buffers) => (count, u64::from(buffers.total)),
+        Err(_) => (count, 0),
     }
-    total
 }
 
 /// Reads a path or link target of at most `max` bytes: UTF-8.

@@ -39,7 +39,7 @@ use layout::{Args, Iovecs};
 use samebit_spec::{
     abi,
     content::{BlobRef, Tree, TreeRef},
-    execution::{Limits, Mount, Trap},
+    execution::{Limits, Mount},
     id::BlobId,
     unit::{Bytes, Fuel},
     wire,
@@ -91,8 +91,6 @@ pub struct Config {
 pub enum Stop {
     /// `proc_exit` with this code.
     Exit(u32),
-    /// The guest did what has no errno.
-    Trap(Trap),
     /// Content that the configuration names cannot be had. Never an outcome.
     HostFault(String),
 }
@@ -227,7 +225,8 @@ impl Wasi {
         }
     }
 
-    /// Fuel of a call: charged by the runtime before [`Wasi::call`]. Reads lengths from memory, acts on nothing.
+    /// Fuel of a call: charged by the runtime before [`Wasi::call`]. Reads lengths from memory and of files, acts
+    /// on nothing.
     #[must_use]
     pub fn cost(&self, call: Call, args: &[u64], memory: &dyn GuestMemory) -> Fuel {
         let strings = match call {
@@ -235,7 +234,18 @@ impl Wasi {
             _ => &self.setup.env,
         };
         let setup_bytes = functions::bytes_of(strings).saturating_add(strings.len() as u64 * 4);
-        cost::cost(call, args, memory, setup_bytes)
+        let growth = self.growth(call, Args(args), memory).saturating_mul(cost::GROWTH_BYTE);
+        Fuel(cost::cost(call, args, memory, setup_bytes).0.saturating_add(growth))
+    }
+
+    /// Fuel of the next [`Wasi::root`]: what it may have to hash again or list. Takes no longer the more there is.
+    #[must_use]
+    pub fn root_fuel(&self) -> Fuel {
+        let (inodes, entries, bytes) = self.fs.weight();
+        let files = inodes.saturating_mul(cost::ROOT_INODE).saturating_add(entries.saturating_mul(cost::ROOT_ENTRY));
+        let chunks = bytes.div_ceil(data::CHUNK as u64).saturating_mul(cost::ROOT_CHUNK);
+        let fds = (self.fds.len() as u64).saturating_mul(cost::ROOT_DESCRIPTOR);
+        Fuel(files.saturating_add(chunks).saturating_add(fds))
     }
 
     /// Carries out a call. `args` are the core arguments, i32 ones zero-extended; `fuel_used` is the whole

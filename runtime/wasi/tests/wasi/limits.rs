@@ -130,3 +130,74 @@ fn a_call_costs_more_the_more_it_moves() {
     }
     assert_eq!(memory.len(), MEMORY);
 }
+
+/// Fuel of a call as the guest would pay it now.
+fn price(guest: &mut Guest, name: &str, args: &[u64]) -> u64 {
+    let call = Call::by_name(name).expect("a function of preview1");
+    guest.wasi.cost(call, args, &SliceMemory(&mut guest.memory)).0
+}
+
+#[test]
+fn bytes_that_a_file_grows_by_are_paid_like_bytes_written() {
+    let mut guest = Guest::with(|config| config.limits.files = Bytes(1 << 30));
+    let fd: u64 = guest.open(5, "f", CREAT).unwrap().into();
+    let base = cost::CALL + cost::WRITE;
+    let big = 256 << 20;
+    let grown = base + big * cost::GROWTH_BYTE;
+    assert_eq!(price(&mut guest, "fd_filestat_set_size", &[fd, big]), grown);
+    assert_eq!(price(&mut guest, "fd_allocate", &[fd, big - 1, 1]), grown);
+    let table = guest.put(&[0, 0, 0, 0, 4, 0, 0, 0]).0;
+    let written = base + cost::IOVEC + 4 * cost::WRITE_BYTE;
+    assert_eq!(price(&mut guest, "fd_pwrite", &[fd, table, 1, 0, 0]), written, "its bytes are paid once");
+    assert_eq!(price(&mut guest, "fd_pwrite", &[fd, table, 1, big, 0]), written + big * cost::GROWTH_BYTE);
+    guest.ok("fd_seek", &[fd, big, 0, 64]);
+    assert_eq!(price(&mut guest, "fd_write", &[fd, table, 1, 0]), written + big * cost::GROWTH_BYTE);
+    // What will be refused adds nothing.
+    assert_eq!(price(&mut guest, "fd_filestat_set_size", &[fd, 2 << 30]), base);
+    guest.ok("fd_filestat_set_size", &[fd, big]);
+    assert_eq!(price(&mut guest, "fd_filestat_set_size", &[fd, big]), base, "nothing is added any more");
+    assert_eq!(price(&mut guest, "fd_filestat_set_size", &[fd, 1]), base);
+    let (old, len) = guest.put(b"f");
+    let link = price(&mut guest, "path_link", &[5, 0, old, len, 5, 0, 1]);
+    assert!(link > big * cost::GROWTH_BYTE, "a further name is given out once more");
+}
+
+#[test]
+fn a_root_is_paid_by_what_it_lists() {
+    let mut guest = Guest::new();
+    let blank = guest.wasi.root_fuel().0;
+    for n in 0..100 {
+        guest.file(5, &format!("f{n}"), b"");
+    }
+    let many = guest.wasi.root_fuel().0;
+    assert!(many >= blank + 100 * (cost::ROOT_INODE + cost::ROOT_ENTRY), "{blank} {many}");
+    for n in 0..100 {
+        assert_eq!(guest.rename(5, &format!("f{n}"), 5, &format!("g{n}")), Errno::Success);
+    }
+    assert_eq!(guest.wasi.root_fuel().0, many, "moving makes nothing");
+    for n in 0..100 {
+        assert_eq!(guest.unlink(5, &format!("g{n}")), Errno::Success);
+    }
+    let emptied = guest.wasi.root_fuel().0;
+    assert!(emptied <= blank + 2 * cost::ROOT_INODE, "{blank} {emptied}");
+    // A folder of a mount is hashed whole once one of its entries has changed.
+    let before = guest.wasi.root_fuel().0;
+    assert_eq!(guest.unlink(4, "empty"), Errno::Success);
+    let after = guest.wasi.root_fuel().0;
+    assert_eq!(after, before + 2 * cost::ROOT_INODE + 3 * cost::ROOT_ENTRY, "the root's three other entries");
+}
+
+#[test]
+fn buffers_that_will_be_refused_cost_none_of_their_bytes() {
+    let mut guest = Guest::new();
+    let outside = (MEMORY as u64).to_le_bytes();
+    let mut bad = [outside[0], outside[1], outside[2], outside[3], 0, 0, 0, 0x7f];
+    let table = guest.put(&bad).0;
+    assert_eq!(price(&mut guest, "fd_read", &[0, table, 1, 0]), cost::CALL + cost::IOVEC);
+    bad[..4].fill(0);
+    let long = guest.put(&bad).0;
+    assert_eq!(price(&mut guest, "fd_read", &[0, long, 1, 0]), cost::CALL + cost::IOVEC);
+    assert_eq!(price(&mut guest, "fd_read", &[0, table, 1025, 0]), cost::CALL);
+    assert_eq!(price(&mut guest, "fd_read", &[0, MEMORY as u64, 1, 0]), cost::CALL);
+    assert_eq!(price(&mut guest, "fd_write", &[1, MEMORY as u64, 1, 0]), cost::CALL + cost::WRITE);
+}
