@@ -1,6 +1,6 @@
-//! What a guest reads, for the runtime: verified bytes out of a store or a folder.
+//! What a guest reads, for the runtime: verified bytes out of a store.
 
-use samebit_blobs::{BlobStore, Folder};
+use samebit_blobs::BlobStore;
 use samebit_runtime::Content;
 use samebit_spec::content::{BlobRef, Tree, TreeRef};
 use std::sync::Arc;
@@ -16,23 +16,5 @@ impl Content for StoreContent {
 
     fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
         self.0.tree(tree).map_err(|error| error.to_string())
-    }
-}
-
-/// A user's folder as the content of an execution, read where it lies.
-#[derive(Debug)]
-pub struct FolderContent(pub Folder);
-
-impl Content for FolderContent {
-    fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
-        self.0.read(blob).map(Arc::from).map_err(|error| error.to_string())
-    }
-
-    fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
-        if *tree == self.0.tree_ref() {
-            Ok(self.0.tree().clone())
-        } else {
-            Err(format!("{} is not the tree of this folder", tree.id))
-        }
     }
 }

@@ -53,6 +53,19 @@ pub enum NodeError {
         /// This node's.
         operator: PublicKey,
     },
+    /// A host ran in this folder, and the secret that opens its commitments is not there any more.
+    #[error(
+        "{} is gone, though a host ran here: what that host has committed to cannot be revealed without it, and is \
+         slashed. Put the file back; if nothing of the host awaits its reveal, remove {} and start again",
+        salt.display(),
+        runs.display()
+    )]
+    SaltGone {
+        /// The secret.
+        salt: PathBuf,
+        /// The folder of receipts, which was made after it.
+        runs: PathBuf,
+    },
     /// Whoever answers is on another chain.
     #[error("the network is {given}, the invitation is for {own}")]
     WrongChain {

@@ -20,16 +20,16 @@ use samebit_spec::{
     unit::Fuel,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
-    sync::{Mutex, Semaphore, mpsc},
-    task::spawn_blocking,
+    sync::{OnceCell, Semaphore, mpsc},
+    task::{JoinError, spawn_blocking},
 };
 
 /// Compiled modules that are kept.
@@ -37,6 +37,12 @@ const PROGRAMS: usize = 8;
 /// Pauses between tries to get or send content.
 const AGAIN_LEAST: Duration = Duration::from_millis(200);
 const AGAIN_MOST: Duration = Duration::from_secs(3);
+/// Pause before an output that was refused is offered again.
+const OFFER: Duration = Duration::from_secs(5);
+/// Between two looks whether a run that waits for its module is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+/// Modules that are remembered as failing.
+const BAD: usize = 1024;
 /// Runs of one execution whose content went bad on this disk, before it is given up.
 const TRIES: usize = 3;
 
@@ -49,6 +55,13 @@ pub(crate) enum Done {
     Finished { run: RunId, receipt: Receipt },
     /// There will be none.
     Fault { run: RunId, reason: String },
+}
+
+/// Compiled modules, and those that do not load here.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    cells: VecDeque<(BlobId, Arc<OnceCell<Program>>)>,
+    bad: BTreeMap<BlobId, String>,
 }
 
 /// Why an attempt has no receipt.
@@ -64,7 +77,11 @@ enum Fault {
 impl From<TransferError> for Fault {
     fn from(error: TransferError) -> Self {
         let passing = error.may_pass()
-            || matches!(error, TransferError::Blob(BlobError::Missing { .. } | BlobError::Corrupt { .. }));
+            || matches!(
+                error,
+                // Wrong bytes came from a bad copy at the keeper, which sets it aside; its buyer can send another.
+                TransferError::Blob(BlobError::Missing { .. } | BlobError::Corrupt { .. } | BlobError::Mismatch { .. })
+            );
         if passing { Self::Passing(error.to_string()) } else { Self::Lasting(error.to_string()) }
     }
 }
@@ -78,7 +95,7 @@ pub(crate) struct Executor {
     pub(crate) shelf: Shelf,
     /// Runs at once.
     pub(crate) slots: Arc<Semaphore>,
-    pub(crate) programs: Arc<Mutex<VecDeque<(BlobId, Program)>>>,
+    pub(crate) programs: Arc<Mutex<Programs>>,
     /// Whether it shows what it did not compute.
     pub(crate) lies: bool,
     pub(crate) done: mpsc::Sender<Done>,
@@ -94,19 +111,23 @@ impl Drop for Running {
 }
 
 impl Executor {
-    /// Starts a run.
-    pub(crate) fn start(&self, run: RunId, execution: Execution, module: BlobRef) -> Running {
+    /// Starts a run. `until`: when an output that nobody keeps is given up, rather than promised; `None` where it
+    /// was promised before. However it ends, something is told, unless it was stopped.
+    pub(crate) fn start(&self, run: RunId, execution: Execution, module: BlobRef, until: Option<Instant>) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
         let (executor, stopped) = (self.clone(), Arc::clone(&stop));
-        tokio::spawn(async move {
-            let done = match executor.attempt(run, &execution, &module, &stopped).await {
-                Ok(receipt) => Done::Finished { run, receipt },
-                Err(Fault::Stopped) => return,
-                Err(Fault::Passing(reason) | Fault::Lasting(reason)) => Done::Fault { run, reason },
-            };
-            let _ = executor.done.send(done).await;
-        });
+        let work = async move { executor.attempt(run, &execution, &module, until, &stopped).await };
+        report(run, Arc::clone(&stop), self.done.clone(), work);
         Running(stop)
+    }
+
+    /// Why runs of this module would fail here, if that is known.
+    pub(crate) fn bad(&self, module: &BlobId) -> Option<String> {
+        self.programs().bad.get(module).cloned()
+    }
+
+    fn programs(&self) -> std::sync::MutexGuard<'_, Programs> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn attempt(
@@ -114,13 +135,14 @@ impl Executor {
         run: RunId,
         execution: &Execution,
         module: &BlobRef,
+        until: Option<Instant>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Receipt, Fault> {
         let mut tries = 0;
         let mut finished = loop {
             // Until the ledger ends the run, content may still come.
             persist(stop, "fetching", || self.fetch(execution, module)).await?;
-            let program = match self.program(module).await {
+            let program = match self.program(module, stop).await {
                 Err(Fault::Passing(reason)) if tries < TRIES => {
                     tracing::warn!(%run, reason, "again");
                     tries += 1;
@@ -138,15 +160,15 @@ impl Executor {
         if self.lies {
             falsify(&mut finished);
         }
-        let outputs = self.keep_output(&finished).await?;
-        persist(stop, "sending", || self.send_output(&outputs)).await?;
+        let receipt = finished.receipt.clone();
+        let outputs = self.keep_output(finished).await?;
+        self.send_output(&outputs, until, stop).await?;
         // From the commitment on this host owes the receipt, so it is on disk first.
-        let (shelf, receipt) = (self.shelf.clone(), finished.receipt.clone());
-        let kept = spawn_blocking(move || shelf.keep(&run, &receipt)).await;
-        match kept {
-            Ok(Ok(())) => Ok(finished.receipt),
+        let (shelf, kept) = (self.shelf.clone(), receipt.clone());
+        match spawn_blocking(move || shelf.keep(&run, &kept)).await {
+            Ok(Ok(())) => Ok(receipt),
             Ok(Err(error)) => Err(Fault::Lasting(format!("keeping the receipt: {error}"))),
-            Err(_) => Err(Fault::Stopped),
+            Err(error) => Err(ended_early(&error)),
         }
     }
 
@@ -164,26 +186,59 @@ impl Executor {
         Ok(())
     }
 
-    /// The compiled module; compiled once, however many units want it.
-    async fn program(&self, module: &BlobRef) -> Result<Program, Fault> {
-        let mut programs = self.programs.lock().await;
-        if let Some((_, program)) = programs.iter().find(|(id, _)| *id == module.id) {
-            return Ok(program.clone());
+    /// The compiled module; compiled once, however many units want it, while other runs go on.
+    async fn program(&self, module: &BlobRef, stop: &AtomicBool) -> Result<Program, Fault> {
+        let cell = {
+            let mut programs = self.programs();
+            if let Some(reason) = programs.bad.get(&module.id) {
+                return Err(Fault::Lasting(reason.clone()));
+            }
+            match programs.cells.iter().find(|(id, _)| *id == module.id) {
+                Some((_, cell)) => Arc::clone(cell),
+                None => {
+                    if programs.cells.len() >= PROGRAMS {
+                        programs.cells.pop_front();
+                    }
+                    let cell = Arc::new(OnceCell::new());
+                    programs.cells.push_back((module.id, Arc::clone(&cell)));
+                    cell
+                }
+            }
+        };
+        // On a task of its own: a run that is stopped meanwhile does not make the others begin anew.
+        let (executor, wanted) = (self.clone(), *module);
+        let loading = tokio::spawn(async move { cell.get_or_try_init(|| executor.load(wanted)).await.cloned() });
+        tokio::select! {
+            loaded = loading => loaded.unwrap_or_else(|error| Err(ended_early(&error))),
+            () = stopped(stop) => Err(Fault::Stopped),
         }
-        let (store, runtime, wanted) = (self.store.clone(), self.runtime.clone(), *module);
+    }
+
+    async fn load(&self, module: BlobRef) -> Result<Program, Fault> {
+        // A compilation needs a processor as a run does.
+        let Ok(_slot) = self.slots.acquire().await else { return Err(Fault::Stopped) };
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
         let loaded = spawn_blocking(move || {
-            let bytes = store.read(&wanted).map_err(|error| Fault::from(TransferError::from(error)))?;
-            runtime.load(&bytes).map_err(|error| match error {
-                LoadError::Refused(refusal) => Fault::Lasting(format!("the module is refused: {refusal}")),
-                LoadError::Fault(fault) => Fault::Lasting(fault.to_string()),
-            })
+            let bytes = store.read(&module).map_err(|error| Fault::from(TransferError::from(error)))?;
+            Ok::<_, Fault>(runtime.load(&bytes).map_err(|error| match error {
+                LoadError::Refused(refusal) => format!("the module is refused: {refusal}"),
+                LoadError::Fault(fault) => fault.to_string(),
+            }))
         });
-        let program = loaded.await.unwrap_or(Err(Fault::Stopped))?;
-        if programs.len() >= PROGRAMS {
-            programs.pop_front();
+        let reason = match loaded.await {
+            Ok(loaded) => match loaded? {
+                Ok(program) => return Ok(program),
+                Err(reason) => reason,
+            },
+            Err(error) if error.is_panic() => String::from("compiling the module panicked"),
+            Err(_) => return Err(Fault::Stopped),
+        };
+        let mut programs = self.programs();
+        if programs.bad.len() >= BAD {
+            programs.bad.pop_first();
         }
-        programs.push_back((module.id, program.clone()));
-        Ok(program)
+        programs.bad.insert(module.id, reason.clone());
+        Err(Fault::Lasting(reason))
     }
 
     async fn execute(
@@ -204,7 +259,8 @@ impl Executor {
         });
         match ran.await {
             Ok(Ok(finished)) => Ok(finished),
-            Ok(Err(HostFault::Cancelled)) | Err(_) => Err(Fault::Stopped),
+            Ok(Err(HostFault::Cancelled)) => Err(Fault::Stopped),
+            Err(error) => Err(ended_early(&error)),
             // Content that went bad on this disk was set aside, and can be had again.
             Ok(Err(fault @ (HostFault::Content { .. } | HostFault::Tree { .. }))) => {
                 Err(Fault::Passing(fault.to_string()))
@@ -213,23 +269,82 @@ impl Executor {
         }
     }
 
-    async fn keep_output(&self, finished: &Finished) -> Result<Vec<BlobRef>, Fault> {
-        let mut blobs = vec![finished.stdout.clone(), finished.tree.to_bytes()];
-        blobs.extend(finished.files.iter().map(|(_, bytes)| bytes.clone()));
+    async fn keep_output(&self, finished: Finished) -> Result<Vec<BlobRef>, Fault> {
+        let Finished { stdout, files, tree, .. } = finished;
+        let blobs = [stdout, tree.to_bytes()].into_iter().chain(files.into_iter().map(|(_, bytes)| bytes));
         let store = self.store.clone();
         transfer::blocking(move || store.put_many(blobs)).await.map_err(|error| Fault::Lasting(error.to_string()))
     }
 
-    async fn send_output(&self, outputs: &[BlobRef]) -> Result<(), TransferError> {
-        let lacking = transfer::missing(&self.link, outputs).await?;
-        match transfer::put_all(&self.link, &self.store, lacking, &Moved::default()).await {
-            // A keeper that is full costs the buyer the output, not this host the work.
-            Err(error @ TransferError::RefusedBlob { .. }) => {
-                tracing::warn!(%error, "output not kept");
-                Ok(())
+    /// A keeper that is full now may have room later. What nobody keeps is not promised: the run is given up.
+    async fn send_output(&self, outputs: &[BlobRef], until: Option<Instant>, stop: &AtomicBool) -> Result<(), Fault> {
+        loop {
+            let refused = std::sync::Mutex::new(None);
+            persist(stop, "sending", || async {
+                let lacking = transfer::missing(&self.link, outputs).await?;
+                match transfer::offer_all(&self.link, &self.store, lacking, &Moved::default()).await {
+                    Err(TransferError::RefusedBlob { blob, len }) => {
+                        *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((blob, len));
+                        Ok(())
+                    }
+                    sent => sent,
+                }
+            })
+            .await?;
+            let Some((blob, len)) = refused.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+                return Ok(());
+            };
+            let reason = format!("the keeper does not keep {blob} ({len} bytes) of the output");
+            match until {
+                // It was there when it was promised, or the promise stands anyway: the receipt is owed.
+                None => {
+                    tracing::warn!(reason, "output not kept");
+                    return Ok(());
+                }
+                Some(until) if Instant::now() + OFFER >= until => return Err(Fault::Lasting(reason)),
+                Some(_) => tracing::warn!(reason, "again"),
             }
-            sent => sent,
+            tokio::select! {
+                () = tokio::time::sleep(OFFER) => {}
+                () = stopped(stop) => return Err(Fault::Stopped),
+            }
         }
+    }
+}
+
+/// Waits for `work` and tells how it went, even if it panics: a run of which nothing is heard would stay under way
+/// for ever in the mind of the host, and be answered for.
+fn report(
+    run: RunId,
+    stop: Arc<AtomicBool>,
+    done: mpsc::Sender<Done>,
+    work: impl Future<Output = Result<Receipt, Fault>> + Send + 'static,
+) {
+    let work = tokio::spawn(work);
+    tokio::spawn(async move {
+        let reason = match work.await {
+            Ok(Ok(receipt)) => {
+                let _ = done.send(Done::Finished { run, receipt }).await;
+                return;
+            }
+            Ok(Err(_)) if stop.load(Ordering::Relaxed) => return,
+            Ok(Err(Fault::Passing(reason) | Fault::Lasting(reason))) => reason,
+            Ok(Err(Fault::Stopped)) => String::from("it ended before its time"),
+            Err(error) if error.is_panic() => String::from("this host's own code panicked"),
+            Err(_) => String::from("it was cancelled"),
+        };
+        let _ = done.send(Done::Fault { run, reason }).await;
+    });
+}
+
+/// What a task's or closure's early end means: only a daemon that ends cancels them.
+fn ended_early(error: &JoinError) -> Fault {
+    if error.is_panic() { Fault::Lasting(String::from("this host's own code panicked")) } else { Fault::Stopped }
+}
+
+async fn stopped(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -276,5 +391,35 @@ fn bend(bytes: &mut Vec<u8>) {
         *last ^= 1;
     } else {
         bytes.push(b'!');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_spec::id::JobId;
+
+    #[test]
+    fn a_run_that_panics_or_ends_for_no_reason_is_a_fault_and_one_that_was_stopped_is_silent() {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio.block_on(async {
+            let (done, mut told) = mpsc::channel(4);
+            let run = |attempt| RunId { job: JobId([1; 32]), unit: 0, attempt };
+            let going = || Arc::new(AtomicBool::new(false));
+            report(run(0), going(), done.clone(), async { panic!("a bug") });
+            assert!(matches!(told.recv().await, Some(Done::Fault { run: of, .. }) if of == run(0)));
+            report(run(1), going(), done.clone(), async { Err(Fault::Stopped) });
+            assert!(matches!(told.recv().await, Some(Done::Fault { run: of, .. }) if of == run(1)));
+            report(run(2), Arc::new(AtomicBool::new(true)), done, async { Err(Fault::Stopped) });
+            assert!(told.recv().await.is_none(), "whoever stopped it wants to hear nothing");
+        });
+    }
+
+    #[test]
+    fn wrong_bytes_from_the_keeper_are_asked_for_again_and_not_a_reason_to_withdraw() {
+        let error = BlobError::Mismatch { expected: BlobRef::of(b"right"), found: String::from("wrong") };
+        assert!(matches!(Fault::from(TransferError::Blob(error)), Fault::Passing(_)));
+        let error = BlobError::Exists { path: "there".into() };
+        assert!(matches!(Fault::from(TransferError::Blob(error)), Fault::Lasting(_)));
     }
 }

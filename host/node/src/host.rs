@@ -5,32 +5,33 @@
 
 use crate::{
     daemon::{Announce, NodeError, Shutdown},
-    executor::{Done, Executor, Running},
+    executor::{Done, Executor, Programs, Running},
     follower::{self, FollowError, Follower},
-    keys::Keypair,
+    keys::{KeyError, Keypair},
     shelf::Shelf,
 };
 use samebit_blobs::BlobStore;
-use samebit_market::agent::{Conduct, Effect, HostAgent};
+use samebit_market::agent::{Conduct, Effect, HostAgent, View};
 use samebit_net::{Link, NetConfig, NetError, Remote};
 use samebit_runtime::Runtime;
 use samebit_spec::{
     block::{Block, Invitation},
     entry::{Body, Entry, SignedEntry},
+    execution::Limits,
     id::GenesisId,
-    job::RunId,
+    job::{RunId, RunPhase},
     message::{Request, Response},
     refusal::Refusal,
     sign::{Domain, PublicKey, Signer},
-    unit::{FuelPrice, Height, MicroCredits, Millis},
+    unit::{Bytes, FuelPrice, Height, MicroCredits, Millis},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    path::PathBuf,
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 /// How often the agent looks, block or no block.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,10 +39,43 @@ const TICK: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_millis(200);
 /// An entry is tried for so long; then the agent decides anew.
 const SUBMIT: Duration = Duration::from_secs(4);
+/// For the answer to an entry: a quarter of the shortest deadline, within these.
+const ASK_LEAST: Duration = Duration::from_millis(500);
+const ASK_MOST: Duration = Duration::from_secs(4);
 /// Entries and results that may wait.
 const WAITING: usize = 1024;
 /// Between two clean-ups of old receipts.
 const TIDY: Duration = Duration::from_secs(30);
+
+/// What a run may ask of this machine at most. A run that asks for more is declined, which costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Linear memory.
+    pub memory: Bytes,
+    /// Files that it writes.
+    pub files: Bytes,
+    /// Its stdout.
+    pub stdout: Bytes,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self { memory: Bytes(1 << 30), files: Bytes(1 << 30), stdout: Bytes(256 << 20) }
+    }
+}
+
+impl Ceiling {
+    /// What of `limits` is beyond it.
+    fn exceeded(&self, limits: &Limits) -> Option<String> {
+        let asked = [
+            ("memory", limits.memory, self.memory),
+            ("files", limits.files, self.files),
+            ("stdout", limits.stdout, self.stdout),
+        ];
+        let (what, given, most) = asked.into_iter().find(|(_, given, most)| given > most)?;
+        Some(format!("{given} bytes of {what}, this host gives {most}"))
+    }
+}
 
 /// What a host needs.
 #[derive(Debug)]
@@ -64,6 +98,8 @@ pub struct Config {
     pub bond: MicroCredits,
     /// How it behaves.
     pub conduct: Conduct,
+    /// What it gives to a run.
+    pub ceiling: Ceiling,
     /// Whom it tells that it is ready.
     pub announce: Announce,
 }
@@ -85,15 +121,15 @@ pub async fn run(config: Config, mut shutdown: Shutdown) -> Result<(), NodeError
 }
 
 async fn serve(config: Config) -> Result<(), NodeError> {
-    let Config { dir, invitation, account, operator, peer, ask, slots, bond, conduct, announce } = config;
+    let Config { dir, invitation, account, operator, peer, ask, slots, bond, conduct, ceiling, announce } = config;
     let io = |path: &std::path::Path| {
         let path = path.to_path_buf();
         move |source| NodeError::Io { path, source }
     };
     let runtime = Runtime::new()?;
     let store = BlobStore::open_cache(&dir.join("blobs"))?;
+    let salt_key = salt_key(&dir)?.seed();
     let shelf = Shelf::open(&dir.join("runs")).map_err(io(&dir))?;
-    let salt_key = Keypair::read_or_make(&dir.join("salt.key"))?.seed();
 
     let remote = Remote::parse(&invitation.addresses)?;
     let (net, _events) = samebit_net::start(NetConfig::dialler(peer.seed())).await?;
@@ -112,14 +148,17 @@ async fn serve(config: Config) -> Result<(), NodeError> {
     }
     let (done, results) = mpsc::channel(WAITING);
     let (fates_in, fates) = mpsc::channel(WAITING);
-    let submitter = Submitter { link: link.clone(), key: operator, genesis: invitation.genesis.id() };
+    let params = &invitation.genesis.params;
+    let shortest = params.accept.min(params.heartbeat).min(params.reveal);
+    let ask = Duration::from_millis(shortest.0 / 4).clamp(ASK_LEAST, ASK_MOST);
+    let submitter = Submitter { link: link.clone(), key: operator, genesis: invitation.genesis.id(), ask };
     let executor = Executor {
         link,
         store,
         runtime,
         shelf,
         slots: Arc::new(Semaphore::new(usize::from(slots.max(1)))),
-        programs: Arc::new(Mutex::new(VecDeque::new())),
+        programs: Arc::new(Mutex::new(Programs::default())),
         lies: agent.lies(),
         done,
     };
@@ -128,8 +167,18 @@ async fn serve(config: Config) -> Result<(), NodeError> {
     tokio::spawn(submitter.run(sequence, wanted, fates_in));
     announce.say("host", name, &host, &[]);
     tracing::info!(%host, %conduct, slots, "host ready");
-    let mind = Mind { host, agent, executor, running: BTreeMap::new(), bodies, tidied: Instant::now() };
+    let mind = Mind { host, agent, ceiling, executor, running: BTreeMap::new(), bodies, tidied: Instant::now() };
     mind.live(chain, results, fates).await
+}
+
+/// The secret behind this host's commitments. It is made before the folder of receipts, so it is never missing
+/// beside that, and a new one there would open nothing.
+fn salt_key(dir: &Path) -> Result<Keypair, NodeError> {
+    let (salt, runs) = (dir.join("salt.key"), dir.join("runs"));
+    match Keypair::read(&salt) {
+        Err(KeyError::Missing { .. }) if runs.exists() => Err(NodeError::SaltGone { salt, runs }),
+        _ => Ok(Keypair::read_or_make(&salt)?),
+    }
 }
 
 /// Asks where the chain is, as long as it takes.
@@ -241,11 +290,13 @@ fn sign(key: &Keypair, genesis: GenesisId, sequence: u64, body: Body) -> SignedE
     SignedEntry { entry, signature }
 }
 
-/// Sends the operator's entries one after another, since each needs the next sequence number.
+/// Sends the operator's entries one after another, since each needs the next sequence number: the most urgent first.
 struct Submitter {
     link: Link,
     key: Keypair,
     genesis: GenesisId,
+    /// For an answer: a fraction of the shortest deadline on the ledger.
+    ask: Duration,
 }
 
 impl Submitter {
@@ -255,34 +306,95 @@ impl Submitter {
         mut bodies: mpsc::Receiver<Body>,
         fates: mpsc::Sender<(Body, Result<(), Refusal>)>,
     ) {
-        while let Some(body) = bodies.recv().await {
-            let until = Instant::now() + SUBMIT;
-            // An entry without an answer may be in the chain; then the next one hears its own number.
-            let fate = loop {
-                let signed = sign(&self.key, self.genesis, sequence, body.clone());
-                match self.link.request(Request::Submit(signed)).await {
-                    Ok(Response::Included { .. } | Response::Refused(Refusal::Replayed { .. })) => {
-                        sequence += 1;
-                        break Some(Ok(()));
-                    }
-                    Ok(Response::Refused(Refusal::Sequence { expected, .. })) if expected != sequence => {
-                        sequence = expected;
-                    }
-                    Ok(Response::Refused(refusal)) => break Some(Err(refusal)),
-                    Ok(other) => tracing::debug!(?other, "answer to an entry"),
-                    Err(error) => tracing::debug!(%error, "entry not delivered"),
-                }
-                if Instant::now() >= until {
-                    break None;
-                }
-                tokio::time::sleep(AGAIN).await;
+        let mut queue = Queue::default();
+        loop {
+            while let Ok(body) = bodies.try_recv() {
+                queue.add(body, Instant::now());
+            }
+            queue.drop_stale(Instant::now());
+            let Some(body) = queue.most_urgent() else {
+                let Some(body) = bodies.recv().await else { return };
+                queue.add(body, Instant::now());
+                continue;
             };
-            if let Some(fate) = fate
-                && fates.send((body, fate)).await.is_err()
-            {
-                return;
+            // An entry without an answer may be in the chain; then the next one hears its own number.
+            let signed = sign(&self.key, self.genesis, sequence, body.clone());
+            let asked = tokio::time::timeout(self.ask, self.link.request(Request::Submit(signed))).await;
+            let fate = match asked {
+                Ok(Ok(Response::Included { .. } | Response::Refused(Refusal::Replayed { .. }))) => {
+                    sequence += 1;
+                    Some(Ok(()))
+                }
+                Ok(Ok(Response::Refused(Refusal::Sequence { expected, .. }))) if expected != sequence => {
+                    sequence = expected;
+                    continue;
+                }
+                Ok(Ok(Response::Refused(refusal))) => Some(Err(refusal)),
+                Ok(Ok(other)) => {
+                    tracing::debug!(?other, "answer to an entry");
+                    None
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "entry not delivered");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!("no answer to an entry yet");
+                    None
+                }
+            };
+            match fate {
+                Some(fate) => {
+                    queue.remove(&body);
+                    if fates.send((body, fate)).await.is_err() {
+                        return;
+                    }
+                }
+                None => tokio::time::sleep(AGAIN).await,
             }
         }
+    }
+}
+
+/// Entries that wait to be sent, each run's of one kind once.
+#[derive(Debug, Default)]
+struct Queue(Vec<(Instant, Body)>);
+
+impl Queue {
+    fn add(&mut self, body: Body, now: Instant) {
+        let place = kind(&body);
+        match self.0.iter_mut().find(|(_, waiting)| kind(waiting) == place) {
+            // The newest heartbeat says the most; the mind gives the others anew when they took too long.
+            Some(waiting) => *waiting = (now, body),
+            None => self.0.push((now, body)),
+        }
+    }
+
+    /// The mind decides anew about what could not be sent in time.
+    fn drop_stale(&mut self, now: Instant) {
+        self.0.retain(|(since, _)| now.duration_since(*since) < SUBMIT);
+    }
+
+    fn most_urgent(&self) -> Option<Body> {
+        // The first of the least: what waits longest goes first.
+        self.0.iter().min_by_key(|(_, body)| kind(body).0).map(|(_, body)| body.clone())
+    }
+
+    fn remove(&mut self, body: &Body) {
+        self.0.retain(|(_, waiting)| waiting != body);
+    }
+}
+
+/// How urgent an entry is, and its run. A reveal or commit that is late costs a bond or the work; a heartbeat is worth
+/// the least, since the next one makes up for it.
+fn kind(body: &Body) -> (u8, Option<RunId>) {
+    match body {
+        Body::RunReveal { run, .. } => (0, Some(*run)),
+        Body::RunCommit { run, .. } => (1, Some(*run)),
+        Body::RunWithdraw { run } => (2, Some(*run)),
+        Body::RunAccept { run } | Body::RunDecline { run } => (3, Some(*run)),
+        Body::RunHeartbeat { run, .. } => (4, Some(*run)),
+        _ => (5, None),
     }
 }
 
@@ -290,6 +402,7 @@ impl Submitter {
 struct Mind {
     host: PublicKey,
     agent: HostAgent,
+    ceiling: Ceiling,
     executor: Executor,
     running: BTreeMap<RunId, Running>,
     bodies: mpsc::Sender<Body>,
@@ -318,6 +431,20 @@ impl Mind {
                 }
                 _ = tick.tick() => {}
             }
+        }
+    }
+
+    /// Declines what the agent would accept, where it is known that the run would fail here or ask too much.
+    fn policy(&self, body: Body, view: &View<'_>) -> Body {
+        let Body::RunAccept { run } = body else { return body };
+        let Some(seen) = view.runs.iter().find(|seen| seen.run == run) else { return body };
+        let reason = self.ceiling.exceeded(&seen.job.spec.limits).or_else(|| self.executor.bad(&seen.task.module.id));
+        match reason {
+            Some(reason) => {
+                tracing::info!(%run, reason, "run declined");
+                Body::RunDecline { run }
+            }
+            None => body,
         }
     }
 
@@ -350,12 +477,14 @@ impl Mind {
         for effect in self.agent.observe(&view) {
             match effect {
                 Effect::Submit(body) => {
+                    let body = self.policy(body, &view);
                     // With no room the agent wants it again after a while.
                     let _ = self.bodies.try_send(body);
                 }
                 Effect::Execute { run, execution, module } => {
                     tracing::info!(%run, "run begins");
-                    self.running.insert(run, self.executor.start(run, execution, module));
+                    let until = promise(&view, run);
+                    self.running.insert(run, self.executor.start(run, execution, module, until));
                 }
                 Effect::Stop { run } => {
                     tracing::info!(%run, "run no longer wanted");
@@ -369,5 +498,60 @@ impl Mind {
                 tracing::warn!(%error, "old receipts");
             }
         }
+    }
+}
+
+/// When a run that has promised nothing yet is given up if its output is kept nowhere: shortly before the unit's time
+/// is over. `None`: it has promised.
+fn promise(view: &View<'_>, run: RunId) -> Option<Instant> {
+    let seen = view.runs.iter().find(|seen| seen.run == run).filter(|seen| seen.record.phase == RunPhase::Accepted)?;
+    let end = seen.job.posted_at.after(seen.job.spec.deadline);
+    let left = end.0.saturating_sub(view.now.0).saturating_sub(view.params.heartbeat.0);
+    Some(Instant::now() + Duration::from_millis(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_spec::{id::JobId, unit::Fuel};
+
+    #[test]
+    fn reveals_and_commits_overtake_heartbeats_and_an_old_heartbeat_is_never_sent() {
+        let run = |unit| RunId { job: JobId([1; 32]), unit, attempt: 0 };
+        let beat = |unit, fuel| Body::RunHeartbeat { run: run(unit), mark: Default::default(), fuel: Fuel(fuel) };
+        let commit = Body::RunCommit { run: run(7), commitment: Default::default() };
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        for unit in 0..3 {
+            queue.add(beat(unit, 1), start);
+        }
+        queue.add(beat(0, 2), start + Duration::from_secs(1));
+        queue.add(Body::RunAccept { run: run(5) }, start);
+        queue.add(commit.clone(), start + Duration::from_secs(1));
+        assert_eq!(queue.most_urgent(), Some(commit.clone()));
+        queue.remove(&commit);
+        assert_eq!(queue.most_urgent(), Some(Body::RunAccept { run: run(5) }));
+        queue.drop_stale(start + SUBMIT);
+        assert_eq!(queue.0.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>(), [beat(0, 2)]);
+    }
+
+    #[test]
+    fn a_host_whose_salt_is_gone_says_so_and_makes_no_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = salt_key(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("runs")).unwrap();
+        assert_eq!(salt_key(dir.path()).unwrap().seed(), made.seed());
+        std::fs::remove_file(dir.path().join("salt.key")).unwrap();
+        assert!(matches!(salt_key(dir.path()), Err(NodeError::SaltGone { .. })));
+        assert!(!dir.path().join("salt.key").exists());
+    }
+
+    #[test]
+    fn what_a_job_gets_by_default_fits_and_more_than_the_host_gives_is_named() {
+        let (ceiling, limits) = (Ceiling::default(), Limits::default());
+        assert_eq!(ceiling.exceeded(&limits), None);
+        let greedy = Limits { memory: Bytes((1 << 30) + 1), ..limits };
+        assert!(ceiling.exceeded(&greedy).unwrap().contains("memory"));
+        let greedy = Limits { files: Bytes(2 << 30), ..limits };
+        assert!(ceiling.exceeded(&greedy).unwrap().contains("files"));
     }
 }

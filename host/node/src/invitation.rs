@@ -126,7 +126,8 @@ pub fn write(path: &Path, invitation: &Invitation) -> Result<(), InvitationError
         .map_err(|source| InvitationError::Io { path: path.to_path_buf(), source })
 }
 
-/// Puts `bytes` at `path` by way of a temporary file, so that a reader sees the old or the new.
+/// Puts `bytes` at `path` by way of a temporary file, so that a reader sees the old or the new, and the
+/// new after a power cut too once this has returned.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -140,7 +141,19 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if written.is_err() {
         let _ = std::fs::remove_file(&tmp);
     }
-    written
+    written.and_then(|()| sync_folder_of(path))
+}
+
+/// Makes the name of a file durable, which syncing the file does not.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 #[cfg(test)]

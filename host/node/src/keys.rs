@@ -145,7 +145,7 @@ impl Keypair {
             std::fs::hard_link(&tmp, path)
         });
         let _ = std::fs::remove_file(&tmp);
-        written.map_err(io)
+        written.and_then(|()| crate::invitation::sync_folder_of(path)).map_err(io)
     }
 
     /// Reads the key at `path`, or makes one there.

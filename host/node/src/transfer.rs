@@ -110,7 +110,10 @@ pub(crate) async fn missing(link: &Link, blobs: &[BlobRef]) -> Result<Vec<BlobRe
 /// Which way blobs go.
 #[derive(Clone, Copy)]
 enum Way {
+    /// The first refusal ends it.
     Push,
+    /// A refused blob is passed over until the others are there.
+    Offer,
     Fetch,
 }
 
@@ -122,6 +125,17 @@ pub(crate) async fn put_all(
     moved: &Moved,
 ) -> Result<(), TransferError> {
     lanes(Way::Push, link, store, blobs, moved).await
+}
+
+/// Like [`put_all`], but one that is refused does not keep the others from being sent; the first refusal is told
+/// at the end.
+pub(crate) async fn offer_all(
+    link: &Link,
+    store: &BlobStore,
+    blobs: Vec<BlobRef>,
+    moved: &Moved,
+) -> Result<(), TransferError> {
+    lanes(Way::Offer, link, store, blobs, moved).await
 }
 
 /// Brings `blobs` into `store`. Those that are there are not asked for.
@@ -163,13 +177,18 @@ async fn lanes(
     for _ in 0..lanes {
         running.spawn(lane(way, link.clone(), store.clone(), Arc::clone(&queue), Arc::clone(moved)));
     }
+    let mut refused = None;
     while let Some(ended) = running.join_next().await {
         match ended {
+            Ok(Err(error @ TransferError::RefusedBlob { .. })) if matches!(way, Way::Offer) => {
+                refused.get_or_insert(error);
+            }
             Ok(result) => result?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(NetError::Closed.into()),
         }
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
 }
 
 async fn lane(
@@ -181,12 +200,13 @@ async fn lane(
 ) -> Result<(), TransferError> {
     let blobs = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let mut open: Option<FrameStream> = None;
+    let mut refused = None;
     let mut tries = 0;
     loop {
         let Some(blob) = blobs().pop() else { break };
         let result = match &mut open {
             Some(stream) => match way {
-                Way::Push => put_one(stream, &store, &blob).await,
+                Way::Push | Way::Offer => put_one(stream, &store, &blob).await,
                 Way::Fetch => get_one(stream, &store, &blob).await,
             },
             None => match link.open(Lane::Blobs).await {
@@ -203,6 +223,11 @@ async fn lane(
                 tries = 0;
                 moved.fetch_add(blob.len.0, Ordering::Relaxed);
             }
+            // The keeper may have ended the stream with its refusal.
+            Err(error @ TransferError::RefusedBlob { .. }) if matches!(way, Way::Offer) => {
+                open = None;
+                refused.get_or_insert(error);
+            }
             // A stream may be refused when many are opened at once, or break with its connection. Another lane
             // may take the blob meanwhile.
             Err(TransferError::Stream(_) | TransferError::Net(NetError::Lost { .. })) if tries < TRIES => {
@@ -217,7 +242,7 @@ async fn lane(
     if let Some(mut stream) = open {
         let _ = stream.close(PIECE).await;
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
 }
 
 async fn put_one(stream: &mut FrameStream, store: &BlobStore, blob: &BlobRef) -> Result<(), TransferError> {
@@ -251,23 +276,27 @@ async fn get_one(stream: &mut FrameStream, store: &BlobStore, blob: &BlobRef) ->
     }
 }
 
-/// Sends a blob's bytes. A small one is verified first; of a large one the receiver finds out.
+/// Sends a blob's bytes. A small one is verified first. A large one is hashed on its way: if it is not the blob, its
+/// last bytes are not sent, so that nobody takes it for whole, and the store sets it aside.
 pub(crate) async fn send_content(
     stream: &mut FrameStream,
     store: &BlobStore,
     blob: &BlobRef,
 ) -> Result<(), TransferError> {
-    let (store, wanted) = (store.clone(), *blob);
+    let wanted = *blob;
     if blob.len.0 <= CHUNK as u64 {
+        let store = store.clone();
         let bytes = blocking(move || store.read(&wanted)).await?;
         stream.write_raw(&bytes, PIECE).await?;
         return Ok(stream.flush(PIECE).await?);
     }
-    let (file, len) = blocking(move || store.open_file(&wanted.id)).await?;
+    let opened = store.clone();
+    let (file, len) = blocking(move || opened.open_file(&wanted.id)).await?;
     if len != blob.len {
         return Err(BlobError::Length { blob: *blob, len }.into());
     }
     let mut file = tokio::fs::File::from_std(file);
+    let mut hasher = blake3::Hasher::new();
     let (mut chunk, mut left) = (vec![0; CHUNK], len.0);
     while left > 0 {
         let want = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -276,8 +305,15 @@ pub(crate) async fn send_content(
         if count == 0 {
             return Err(BlobError::Length { blob: *blob, len: Bytes(len.0 - left) }.into());
         }
-        stream.write_raw(&chunk[..count], PIECE).await?;
+        hasher.update(&chunk[..count]);
         left -= count as u64;
+        if left == 0 && *hasher.finalize().as_bytes() != blob.id.0 {
+            let store = store.clone();
+            blocking(move || store.verify(&wanted)).await?;
+            // The disk gave other bytes at the second reading.
+            return Err(StreamError::Broken { reason: format!("{} was not read whole", wanted.id) }.into());
+        }
+        stream.write_raw(&chunk[..count], PIECE).await?;
     }
     Ok(stream.flush(PIECE).await?)
 }

@@ -130,6 +130,7 @@ impl Network {
             slots: 4,
             bond: MicroCredits(100_000_000),
             conduct,
+            ceiling: host::Ceiling::default(),
             announce: Announce::Tell(tell),
         };
         let task = self.runtime.spawn(host::run(config, shutdown));
@@ -453,6 +454,27 @@ fn content_with_wrong_bytes_is_refused_and_what_is_unknown_is_named() {
     let unknown = BlobRef::of(b"nobody has this");
     assert!(matches!(client.fetch(&unknown, &store), Err(ClientError::MissingBlob { blob }) if blob == unknown.id));
     client.fetch(&BlobRef::of(b"promised"), &store).unwrap();
+}
+
+#[test]
+fn a_large_blob_that_went_bad_at_the_keeper_is_set_aside_and_can_be_sent_again() {
+    let network = Network::start(&[]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let elsewhere = BlobStore::open(&network.path("elsewhere")).unwrap();
+    let blob = store.put(&b"large".repeat(300_000)).unwrap();
+    client.push(&store, &[blob], |_, _| ()).unwrap();
+    let hex = blob.id.to_string().split_off(BlobId::KIND.len() + 1);
+    let blobs = validator::blobs_dir(&network.path("validator")).join("blobs");
+    let file = blobs.join(&hex[..2]).join(&hex[2..]);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[700_000] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+
+    let bad = client.fetch(&blob, &elsewhere);
+    assert!(matches!(bad, Err(ClientError::MissingBlob { blob: named }) if named == blob.id), "{bad:?}");
+    assert_eq!(client.push(&store, &[blob], |_, _| ()).unwrap().blobs, 1, "the keeper wants it again");
+    client.fetch(&blob, &elsewhere).unwrap();
+    elsewhere.verify(&blob).unwrap();
 }
 
 #[test]
