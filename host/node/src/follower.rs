@@ -8,10 +8,12 @@ use samebit_ledger::{ApplyError, GenesisError, LedgerState};
 use samebit_net::{FrameStream, Lane, Link};
 use samebit_spec::{
     block::{Block, Genesis},
+    id::BlockId,
     message::Follow,
     param,
+    sign::Domain,
     unit::Height,
-    wire,
+    wire::{self, Hashed},
 };
 use std::{
     fs::{File, TryLockError},
@@ -39,6 +41,16 @@ pub enum FollowError {
     /// A block is not the validator's, or its replay differs. The state is as before it.
     #[error("{0}")]
     Block(ApplyError),
+    /// The validator has signed two blocks of one height, which it must never do: the chain has forked.
+    #[error("the validator signed two blocks of height {height}: {ours}, which was followed, and {other}")]
+    Equivocated {
+        /// Which height.
+        height: Height,
+        /// The block that was applied.
+        ours: BlockId,
+        /// The one that is shown, or built on, now.
+        other: BlockId,
+    },
     /// The cache cannot be used.
     #[error("chain cache {}: {source}", path.display())]
     Cache {
@@ -86,8 +98,9 @@ impl Follower {
     /// Verifies and applies the next block. One that was applied before is passed over.
     ///
     /// # Errors
-    /// [`FollowError::Block`], the state is unchanged; [`FollowError::Cache`], the state has the block.
+    /// [`FollowError::Block`] and [`FollowError::Equivocated`], the state is unchanged; [`FollowError::Cache`], the state has the block.
     pub fn take(&mut self, block: &Block) -> Result<(), FollowError> {
+        self.equivocation(block)?;
         if block.header.height <= self.state.height() && self.state.height() != Height::ZERO {
             return Ok(());
         }
@@ -98,6 +111,24 @@ impl Follower {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether a block that the validator signed is another one of the head's height, or builds on one.
+    fn equivocation(&self, block: &Block) -> Result<(), FollowError> {
+        let (height, ours, header) = (self.state.height(), self.state.head(), &block.header);
+        let other = if header.height == height {
+            header.id()
+        } else if header.height == self.next() {
+            header.parent
+        } else {
+            return Ok(());
+        };
+        let genesis = self.state.genesis();
+        let signed = || genesis.validator.verify(Domain::Block, genesis.id(), header.digest(), &block.signature);
+        if height == Height::ZERO || other == ours || signed().is_err() {
+            return Ok(());
+        }
+        Err(FollowError::Equivocated { height, ours, other })
     }
 }
 
@@ -204,5 +235,53 @@ async fn read(
         if blocks.send(block).await.is_err() {
             return String::from("nobody listens");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Keypair;
+    use samebit_ledger::Solo;
+    use samebit_spec::{
+        entry::{Body, Entry, SignedEntry},
+        param::Params,
+        sign::Signer,
+        unit::{MicroCredits, Time},
+    };
+
+    #[test]
+    fn a_validator_that_forks_its_chain_is_caught_with_both_blocks_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (validator, payer) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]));
+        let genesis = Genesis {
+            network: String::from("test"),
+            time: Time(1),
+            validator: validator.public(),
+            params: Params::DEVNET,
+            accounts: vec![(payer.public(), MicroCredits(1_000))],
+        };
+        let chain = |name: &str, amount| {
+            let mut solo = Solo::open(&dir.path().join(name), &genesis, Box::new(validator.clone())).unwrap();
+            [0, 1].map(|sequence| {
+                let body = Body::Transfer { to: validator.public(), amount: MicroCredits(amount) };
+                let entry = Entry { genesis: genesis.id(), signer: payer.public(), sequence, body };
+                let signature = payer.sign(Domain::Entry, genesis.id(), entry.id().0);
+                solo.propose(Time(2), vec![SignedEntry { entry, signature }]).unwrap().block.unwrap()
+            })
+        };
+        let (one, two) = (chain("one", 1), chain("two", 2));
+        let mut follower = Follower::open(&genesis, None).unwrap();
+        follower.take(&one[0]).unwrap();
+        let names_both = |error: FollowError| {
+            let (own, foreign) = (one[0].header.id(), two[0].header.id());
+            matches!(error, FollowError::Equivocated { ours, other, .. } if (ours, other) == (own, foreign))
+        };
+        assert!(names_both(follower.take(&two[0]).unwrap_err()));
+        assert!(names_both(follower.take(&two[1]).unwrap_err()));
+        let mut forged = two[0].clone();
+        forged.signature = one[0].signature;
+        follower.take(&forged).unwrap();
+        follower.take(&one[1]).unwrap();
     }
 }

@@ -34,11 +34,17 @@ const IDLE: Duration = Duration::from_millis(20);
 /// Encoded blocks that are kept in memory for followers: their count and bytes. Older ones are read again.
 const RECENT_BLOCKS: usize = 8192;
 const RECENT_BYTES: usize = 64 << 20;
-/// Blocks that are read from disk at once.
+/// Blocks, and bytes of them, that are read from disk between two blocks that are made. A single block may be longer.
 const READ: u64 = 64;
+const READ_BYTES: usize = 4 << 20;
+/// Followers that may wait for blocks from disk; further ones ask again.
+const READERS: usize = 256;
 
 /// What became of an entry.
 pub(crate) type Fate = Result<(EntryId, Height), Refusal>;
+
+/// Where encoded blocks are wanted.
+pub(crate) type Blocks = oneshot::Sender<Vec<Arc<[u8]>>>;
 
 pub(crate) enum Order {
     /// Someone's entry.
@@ -46,7 +52,7 @@ pub(crate) enum Order {
     /// The validator's own, signed when its turn comes.
     Own { body: Box<Body>, fate: oneshot::Sender<Fate> },
     /// Blocks that have left memory.
-    Read { from: Height, blocks: oneshot::Sender<Vec<Arc<[u8]>>> },
+    Read { from: Height, blocks: Blocks },
     /// The daemon ends: the log is closed.
     End,
 }
@@ -127,7 +133,8 @@ pub(crate) fn start(
     let (sender, receiver) = mpsc::sync_channel(WAITING);
     let (end, ended) = oneshot::channel();
     let chain = Arc::new(Chain::new(solo.state()));
-    let thread = Thread { solo, signer, chain: Arc::clone(&chain), custody, told: BTreeSet::new() };
+    let thread =
+        Thread { solo, signer, chain: Arc::clone(&chain), custody, told: BTreeSet::new(), reads: VecDeque::new() };
     let run = move || {
         let _ = end.send(thread.run(&receiver));
     };
@@ -143,6 +150,8 @@ struct Thread {
     custody: tokio::sync::mpsc::Sender<Awaiting>,
     /// Jobs that the keeper was told of.
     told: BTreeSet<JobId>,
+    /// Followers that wait for blocks from disk. One is served between two proposals, so that none is held up.
+    reads: VecDeque<(Height, Blocks)>,
 }
 
 impl Thread {
@@ -154,12 +163,15 @@ impl Thread {
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            let woke_for_order = first.is_some();
+            let woke_for_order = first.is_some() || !self.reads.is_empty();
             let mut batch = Batch::new(&self.solo, &self.signer);
             for order in first.into_iter().chain(orders.try_iter()).take(param::BLOCK_ENTRIES_MAX) {
                 batch.add(order);
             }
-            let Batch { entries, fates, ends, .. } = batch;
+            let Batch { entries, fates, ends, reads, .. } = batch;
+            // Those beyond are dropped, which tells them to ask again.
+            let room = READERS.saturating_sub(self.reads.len());
+            self.reads.extend(reads.into_iter().take(room));
             let proposed = self.solo.propose(now(), entries)?;
             let height = self.solo.state().height();
             if let Some(block) = &proposed.block {
@@ -174,13 +186,18 @@ impl Thread {
             if ends {
                 return Ok(());
             }
+            if let Some((from, blocks)) = self.reads.pop_front()
+                && !blocks.is_closed()
+            {
+                let _ = blocks.send(read(&self.solo, from));
+            }
         }
     }
 
     /// Until something is due.
     fn pause(&self) -> Duration {
         let state = self.solo.state();
-        if state.wants_block() {
+        if state.wants_block() || !self.reads.is_empty() {
             return Duration::ZERO;
         }
         let due = state.next_timer().map_or(SLEEP, |at| Duration::from_millis(at.0.saturating_sub(now().0)));
@@ -210,11 +227,12 @@ struct Batch<'a> {
     ends: bool,
     entries: Vec<SignedEntry>,
     fates: Vec<oneshot::Sender<Fate>>,
+    reads: Vec<(Height, Blocks)>,
 }
 
 impl<'a> Batch<'a> {
     fn new(solo: &'a Solo, signer: &'a Keypair) -> Self {
-        Self { solo, signer, own: 0, ends: false, entries: Vec::new(), fates: Vec::new() }
+        Self { solo, signer, own: 0, ends: false, entries: Vec::new(), fates: Vec::new(), reads: Vec::new() }
     }
 
     fn add(&mut self, order: Order) {
@@ -232,19 +250,24 @@ impl<'a> Batch<'a> {
                 self.entries.push(SignedEntry { entry, signature });
                 self.fates.push(fate);
             }
-            Order::Read { from, blocks } => {
-                let _ = blocks.send(read(self.solo, from));
-            }
+            Order::Read { from, blocks } => self.reads.push((from, blocks)),
             Order::End => self.ends = true,
         }
     }
 }
 
 fn read(solo: &Solo, from: Height) -> Vec<Arc<[u8]>> {
-    let mut blocks = Vec::new();
+    let (mut blocks, mut bytes): (Vec<Arc<[u8]>>, usize) = (Vec::new(), 0);
     for height in from.0..from.0.saturating_add(READ) {
         match solo.block(Height(height)) {
-            Ok(Some(block)) => blocks.push(wire::encode(&block).into()),
+            Ok(Some(block)) => {
+                let block = wire::encode(&block);
+                bytes += block.len();
+                blocks.push(block.into());
+                if bytes >= READ_BYTES {
+                    break;
+                }
+            }
             Ok(None) => break,
             Err(error) => {
                 tracing::error!(height, %error, "cannot read a block");
@@ -255,7 +278,7 @@ fn read(solo: &Solo, from: Height) -> Vec<Arc<[u8]>> {
     blocks
 }
 
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -16,18 +16,21 @@ use samebit_ledger::Solo;
 use samebit_net::{NetConfig, NetError};
 use samebit_spec::{
     block::{Genesis, Invitation},
-    unit::Bytes,
+    unit::{Bytes, Time},
 };
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// Jobs that may wait for the keeper.
 const AWAITING: usize = 1024;
 
 /// For the last block to be kept.
-const END: std::time::Duration = std::time::Duration::from_secs(10);
+const END: Duration = Duration::from_secs(10);
+/// A clock that is behind the chain by more is told of.
+const DRIFT: Duration = Duration::from_secs(60);
 
 /// What a validator needs.
 #[derive(Debug)]
@@ -70,6 +73,16 @@ pub async fn run(config: Config, mut shutdown: Shutdown) -> Result<(), NodeError
     let store = BlobStore::open_bounded(&blobs_dir(&config.dir), config.quota)?;
     let solo = Solo::open(&ledger_dir(&config.dir), &config.genesis, Box::new(config.signer.clone()))?;
     tracing::info!(height = %solo.state().height(), head = ?solo.state().head(), "ledger replayed");
+    if let Some(torn) = solo.log().cut() {
+        let (segment, offset, bytes) = (torn.segment, torn.offset, torn.bytes);
+        tracing::warn!(segment, offset, bytes, "cut off an unfinished block, which nobody was told of");
+    }
+    if let Some(behind) = clock_behind(solo.state().time(), ordering::now()) {
+        tracing::warn!(
+            seconds = behind.as_secs(),
+            "the clock is behind the last block: ledger time stands still, and no deadline passes, until it is caught up"
+        );
+    }
 
     let (custody, awaiting) = tokio::sync::mpsc::channel(AWAITING);
     let (orders, chain, mut ended) = ordering::start(solo, config.signer.clone(), custody);
@@ -109,6 +122,12 @@ pub async fn run(config: Config, mut shutdown: Shutdown) -> Result<(), NodeError
     result
 }
 
+/// How far the clock is behind the chain, where that is no longer a matter of ordinary drift.
+fn clock_behind(head: Time, now: Time) -> Option<Duration> {
+    let behind = Duration::from_millis(head.0.saturating_sub(now.0));
+    (behind > DRIFT).then_some(behind)
+}
+
 /// Listens where it listened before, so that an old invitation stays good; elsewhere only if that is taken.
 async fn listen(
     config: &Config,
@@ -134,4 +153,16 @@ async fn listen(
     let lines = net.addresses().iter().map(bare).collect::<Vec<_>>().join("\n");
     invitation::replace(&file, lines.as_bytes()).map_err(|source| NodeError::Io { path: file, source })?;
     Ok((net, events))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_far_behind_the_chain_is_told_of_and_one_ahead_is_not() {
+        assert_eq!(clock_behind(Time(100_000), Time(1_000)), Some(Duration::from_secs(99)));
+        assert_eq!(clock_behind(Time(60_000), Time(0)), None);
+        assert_eq!(clock_behind(Time(0), Time(1_000_000)), None);
+    }
 }
