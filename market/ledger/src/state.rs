@@ -26,7 +26,11 @@ use samebit_spec::{
     unit::{Height, MicroCredits, Time},
     wire,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+    sync::OnceLock,
+};
 
 /// Entries whose height is remembered, so that whoever sends one twice learns where it is. An older one is
 /// refused for its sequence number.
@@ -87,6 +91,8 @@ pub struct LedgerState {
     live: Table<(Height, JobId), ()>,
     /// Units that lack hosts, in the order in which draws serve them.
     placing: Table<(Height, JobId, u32), ()>,
+    /// What [`LedgerState::next_placing`] has found since the last block.
+    placing_at: OnceLock<Option<Time>>,
     included: BTreeMap<EntryId, Height>,
     included_order: VecDeque<EntryId>,
     included_now: usize,
@@ -109,6 +115,21 @@ macro_rules! each_table {
         $state.live.$deed();
         $state.placing.$deed();
     };
+}
+
+/// Whether nobody was ever drawn for the unit.
+fn is_fresh(job: &JobRecord, unit: u32) -> bool {
+    usize::try_from(unit).ok().and_then(|unit| job.units.get(unit)).is_some_and(|unit| unit.runs.is_empty())
+}
+
+/// Of `eligible`, those who were not drawn for the unit before.
+fn may_join<'a>(
+    job: &'a JobRecord,
+    unit: u32,
+    eligible: &'a [(&'a PublicKey, &'a HostRecord)],
+) -> impl Iterator<Item = (&'a PublicKey, &'a HostRecord)> {
+    let runs = usize::try_from(unit).ok().and_then(|unit| job.units.get(unit)).map_or(&[][..], |unit| &unit.runs);
+    eligible.iter().copied().filter(move |(key, _)| runs.iter().all(|run| run.host != **key))
 }
 
 impl LedgerState {
@@ -152,6 +173,7 @@ impl LedgerState {
             unbonding: Table::default(),
             live: Table::default(),
             placing: Table::default(),
+            placing_at: OnceLock::new(),
             included: BTreeMap::new(),
             included_order: VecDeque::new(),
             included_now: 0,
@@ -315,16 +337,78 @@ impl LedgerState {
         let timer = self.timers.rows().keys().next().map(|(at, _, _)| *at);
         let bond = self.unbonding.rows().keys().next().map(|(at, _)| *at);
         let pulse = (!self.awaited.rows().is_empty()).then(|| self.time().after(lifecycle::pulse(self.params())));
-        [timer, bond, pulse, self.next_return()].into_iter().flatten().min()
+        let placing = self.next_placing().filter(|at| *at > self.time());
+        [timer, bond, pulse, placing].into_iter().flatten().min()
     }
 
-    /// The first end of an exclusion with which a waiting unit can be placed.
-    fn next_return(&self) -> Option<Time> {
-        if self.placing.rows().is_empty() {
-            return None;
+    /// The first time at which a waiting unit can be placed: the last block's, or the end of an exclusion. Between
+    /// blocks only time passes, so it is found once per block, when it is first asked for.
+    fn next_placing(&self) -> Option<Time> {
+        if self.before.is_some() {
+            return self.find_next_placing();
         }
-        let ends: BTreeSet<Time> = self.hosts().values().map(|host| host.excluded_until).collect();
-        ends.range(self.time()..).copied().find(|end| *end > self.time() && self.can_place(*end))
+        *self.placing_at.get_or_init(|| self.find_next_placing())
+    }
+
+    fn find_next_placing(&self) -> Option<Time> {
+        let mut first: Option<Time> = None;
+        let mut from = None;
+        while let Some((posted, job)) = self.waiting_job(from) {
+            from = Some((posted, job));
+            let Some(record) = self.jobs.get(&job) else { continue };
+            let eligible = self.eligible(record);
+            if eligible.is_empty() {
+                continue;
+            }
+            // Units that nobody was drawn for lack the same: one answer is that of all.
+            let mut seen_fresh = false;
+            for unit in self.waiting_units(posted, job, 0) {
+                let fresh = is_fresh(record, unit);
+                if fresh && seen_fresh {
+                    continue;
+                }
+                seen_fresh |= fresh;
+                let count = lifecycle::missing(record, unit);
+                if count == 0 || eligible.len() < count {
+                    continue;
+                }
+                let mut returns: Vec<Time> =
+                    may_join(record, unit, &eligible).map(|(_, host)| host.excluded_until).collect();
+                returns.sort_unstable();
+                if let Some(at) = returns.get(count - 1) {
+                    let at = self.time().max(*at);
+                    first = Some(first.map_or(at, |first| first.min(at)));
+                }
+            }
+            if first == Some(self.time()) {
+                break;
+            }
+        }
+        first
+    }
+
+    /// The first job after `from`, in the order of posts, that has waiting units.
+    fn waiting_job(&self, from: Option<(Height, JobId)>) -> Option<(Height, JobId)> {
+        let after = from.map_or(Bound::Unbounded, |(posted, job)| Bound::Excluded((posted, job, u32::MAX)));
+        let (posted, job, _) = self.placing.rows().range((after, Bound::Unbounded)).next()?.0;
+        Some((*posted, *job))
+    }
+
+    /// The job's waiting units from `first` on.
+    fn waiting_units(&self, posted: Height, job: JobId, first: u32) -> impl Iterator<Item = u32> + '_ {
+        self.placing.rows().range((posted, job, first)..=(posted, job, u32::MAX)).map(|((_, _, unit), ())| *unit)
+    }
+
+    /// The hosts that a unit of the job may be given once no exclusion holds them, whichever unit it is.
+    fn eligible(&self, job: &JobRecord) -> Vec<(&PublicKey, &HostRecord)> {
+        let may = |(key, host): &(&PublicKey, &HostRecord)| {
+            let free = host.bond_free.saturating_sub(self.reserved.get(key).copied().unwrap_or_default());
+            u32::from(host.slots) > host.busy
+                && host.ask <= job.spec.price
+                && free >= job.bond
+                && host.bonded < job.posted
+        };
+        self.hosts().iter().filter(may).collect()
     }
 
     /// Whether a block made now would give a waiting unit its hosts.
@@ -335,7 +419,7 @@ impl LedgerState {
 
     /// Whether a unit could be placed in a block made at `now`.
     pub(crate) fn can_place(&self, now: Time) -> bool {
-        self.placing.rows().keys().any(|(_, job, unit)| self.candidates(*job, *unit, now).is_some())
+        self.next_placing().is_some_and(|at| at <= now)
     }
 
     /// Whether anything happens by itself in a block made at `now`.
@@ -415,6 +499,7 @@ impl LedgerState {
         self.sequence_hashes.refresh(&self.sequences);
         each_table!(self, keep);
         self.before = None;
+        self.placing_at = OnceLock::new();
         self.included_now = 0;
         while self.included_order.len() > INCLUDED_KEPT {
             if let Some(entry) = self.included_order.pop_front() {
@@ -450,40 +535,44 @@ impl LedgerState {
         self.unbonding.insert((at, host), ());
     }
 
-    /// Draws hosts for every unit that can have all that it lacks.
+    /// Draws hosts for every unit that can have all that it lacks: a unit gets all its hosts at once, so that units
+    /// do not wait for each other with one host's bond each.
+    ///
+    /// Which hosts a job may have is found once per job and draw, not per unit: units may wait by the thousand.
     fn place(&mut self) {
-        let now = self.time();
-        let waiting: Vec<(Height, JobId, u32)> = self.placing.rows().keys().copied().collect();
-        for (_, job, unit) in waiting {
-            let Some((candidates, count)) = self.candidates(job, unit, now) else { continue };
-            let beacon = self.beacon();
-            let hosts = sortition::draw(beacon, job, unit, &candidates, count);
-            self.drive_sure(job, Event::Drawn { unit, hosts: &hosts, beacon });
+        let (now, beacon) = (self.time(), self.beacon());
+        let mut from = None;
+        while let Some((posted, job)) = self.waiting_job(from) {
+            from = Some((posted, job));
+            let mut next = 0;
+            while let Some((unit, hosts)) = self.next_draw(posted, job, next, now) {
+                self.drive_sure(job, Event::Drawn { unit, hosts: &hosts, beacon });
+                next = unit + 1;
+            }
         }
     }
 
-    /// Who may be drawn for a unit at `now`, and how many it lacks. `None` when there are too few: a unit gets
-    /// all its hosts at once, so that units do not wait for each other with one host's bond each.
-    fn candidates(&self, job: JobId, unit: u32, now: Time) -> Option<(Vec<Candidate>, usize)> {
+    /// The first unit of the job, from `first` on, that can have its hosts at `now`, and who they are.
+    fn next_draw(&self, posted: Height, job: JobId, first: u32, now: Time) -> Option<(u32, Vec<PublicKey>)> {
         let record = self.jobs.get(&job)?;
-        let count = lifecycle::missing(record, unit);
-        let runs = &record.units.get(usize::try_from(unit).ok()?)?.runs;
-        let may = |(key, host): &(&PublicKey, &HostRecord)| {
-            let free = host.bond_free.saturating_sub(self.reserved.get(key).copied().unwrap_or_default());
-            u32::from(host.slots) > host.busy
-                && host.ask <= record.spec.price
-                && free >= record.bond
-                && host.bonded < record.posted
-                && host.excluded_until <= now
-                && runs.iter().all(|run| run.host != **key)
-        };
-        let candidates: Vec<Candidate> = self
-            .hosts()
-            .iter()
-            .filter(may)
-            .map(|(key, host)| Candidate { host: *key, weight: host.bond_free.saturating_add(host.bond_locked) })
-            .collect();
-        (count > 0 && candidates.len() >= count).then_some((candidates, count))
+        let mut eligible = self.eligible(record);
+        eligible.retain(|(_, host)| host.excluded_until <= now);
+        if eligible.is_empty() {
+            return None;
+        }
+        for unit in self.waiting_units(posted, job, first) {
+            let count = lifecycle::missing(record, unit);
+            if count == 0 || eligible.len() < count {
+                continue;
+            }
+            let candidates: Vec<Candidate> = may_join(record, unit, &eligible)
+                .map(|(key, host)| Candidate { host: *key, weight: host.bond_free.saturating_add(host.bond_locked) })
+                .collect();
+            if candidates.len() >= count {
+                return Some((unit, sortition::draw(self.moment.beacon, job, unit, &candidates, count)));
+            }
+        }
+        None
     }
 
     /// Feeds `event` to a job and carries its effects out.

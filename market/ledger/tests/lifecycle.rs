@@ -620,3 +620,19 @@ fn units_of_a_job_end_one_by_one() {
         "),
     );
 }
+
+#[test]
+fn waking_costs_little_however_many_units_wait() {
+    use std::fmt::Write as _;
+    let mut script = hosts(6);
+    for n in 0..8 {
+        let _ = writeln!(script, "post alice j{n} k=7 units=1024 fuel=1000000 deadline=600000 | ok\nsign j{n} | ok");
+    }
+    let town = check(&script);
+    let begun = std::time::Instant::now();
+    // Two minutes where every wake looks at every unit and host; a moment where none does.
+    for _ in 0..50_000 {
+        assert!(!town.state().wants_block());
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
