@@ -103,7 +103,8 @@ pub fn placing(state: &LedgerState, id: &JobId, always: bool) -> Option<String> 
         count => format!(" and {} more", count - 1),
     };
     Some(format!(
-        "  unit {at}{others} waits for a host; of {hosts}: {}; if none is found it is refunded at {}",
+        "  unit {at}{others} waits for a host, {} needed; of {hosts}: {}; if none is found it is refunded at {}",
+        record.spec.replicas,
         listed(&reasons),
         text::moment(until),
     ))
