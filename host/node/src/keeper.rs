@@ -1,7 +1,9 @@
 //! The validator as keeper: signs that it holds a job's module and inputs, or says which it lacks.
 //!
-//! A buyer sends content before the post, or while the keeper waits: half the custody time. What was hashed once
-//! in this process is not hashed again, since the store hashes whatever it reads.
+//! A buyer sends content before the post, or while the keeper waits: half the custody time. Looking
+//! costs little while something is missing: trees are read one by one, and none is read again before the blob that was
+//! missing has come. What was hashed a moment ago is not hashed again for the next job; whatever is served later is
+//! hashed on its way.
 
 use crate::ordering::{Awaiting, Fate, Order, Orders};
 use samebit_blobs::{BlobError, BlobStore};
@@ -15,8 +17,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Jobs that are checked side by side.
 const SIDE_BY_SIDE: usize = 4;
-/// Pause between two looks for content that is not there yet.
+/// Pauses between two looks for content that is not there yet: the first, and the longest.
 const LOOK: Duration = Duration::from_millis(150);
+const LOOK_MOST: Duration = Duration::from_secs(1);
+/// For so long a blob that was hashed is taken to be sound.
+const SOUND: Duration = Duration::from_secs(60);
+/// Different files of one job, and their bytes, that a keeper signs for.
+const FILES_MAX: usize = 1 << 20;
+const FILE_BYTES_MAX: u64 = 64 << 30;
 /// Blobs whose hash is remembered as checked.
 const SOUND_MAX: usize = 1 << 18;
 /// Times a refused signature is tried anew.
@@ -25,7 +33,7 @@ const TRIES: usize = 5;
 /// What was found out before.
 #[derive(Debug, Default)]
 struct Known {
-    sound: BTreeSet<BlobId>,
+    sound: BTreeMap<BlobId, Instant>,
     admitted: BTreeMap<BlobId, bool>,
 }
 
@@ -70,49 +78,106 @@ async fn decide(
     places: &Semaphore,
     until: Instant,
 ) -> Result<Option<CustodyRefusal>, BlobError> {
+    let (mut search, mut pause) = (Search::default(), LOOK);
     loop {
         let found = {
             let Ok(_place) = places.acquire().await else { return Ok(Some(CustodyRefusal::BadModule)) };
             let (awaiting, store, known) = (awaiting.clone(), store.clone(), Arc::clone(known));
-            match tokio::task::spawn_blocking(move || check(&awaiting, &store, &known)).await {
-                Ok(found) => found?,
+            let looking = tokio::task::spawn_blocking(move || {
+                let found = search.look(&awaiting, &store, &known);
+                (search, found)
+            });
+            match looking.await {
+                Ok((after, found)) => {
+                    search = after;
+                    found?
+                }
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
         };
         match found {
-            Some(CustodyRefusal::Missing { .. }) if Instant::now() < until => tokio::time::sleep(LOOK).await,
+            Some(CustodyRefusal::Missing { .. }) if Instant::now() < until => tokio::time::sleep(pause).await,
             found => return Ok(found),
         }
+        pause = (pause * 2).min(LOOK_MOST);
     }
 }
 
-fn check(awaiting: &Awaiting, store: &BlobStore, known: &Mutex<Known>) -> Result<Option<CustodyRefusal>, BlobError> {
-    let Some(module) = awaiting.module else { return Ok(Some(CustodyRefusal::BadModule)) };
-    match admitted(&module, store, known) {
-        Err(error) => return missing_or(error),
-        Ok(false) => return Ok(Some(CustodyRefusal::BadModule)),
-        Ok(true) => {}
+/// How far the look for a job's content has come.
+#[derive(Debug, Default)]
+struct Search {
+    /// Without it there is no sense in looking on.
+    lacking: Option<BlobId>,
+    /// Units whose files were all there.
+    units: usize,
+    /// Their files, each once.
+    files: BTreeSet<BlobRef>,
+    bytes: u64,
+}
+
+impl Search {
+    fn look(
+        &mut self,
+        awaiting: &Awaiting,
+        store: &BlobStore,
+        known: &Mutex<Known>,
+    ) -> Result<Option<CustodyRefusal>, BlobError> {
+        if let Some(blob) = self.lacking
+            && store.len(&blob).is_none()
+        {
+            return Ok(Some(CustodyRefusal::Missing { blob }));
+        }
+        let found = self.check(awaiting, store, known)?;
+        self.lacking = match &found {
+            Some(CustodyRefusal::Missing { blob }) => Some(*blob),
+            _ => None,
+        };
+        Ok(found)
     }
-    let mut files = BTreeSet::new();
-    for (unit, tree) in (0_u32..).zip(&awaiting.spec.units) {
-        match store.tree(tree) {
-            Ok(tree) => files.extend(tree.files().iter().map(|file| file.blob)),
-            Err(BlobError::Tree(_) | BlobError::Length { .. } | BlobError::TooLarge { .. }) => {
-                return Ok(Some(CustodyRefusal::BadTree { unit }));
-            }
+
+    fn check(
+        &mut self,
+        awaiting: &Awaiting,
+        store: &BlobStore,
+        known: &Mutex<Known>,
+    ) -> Result<Option<CustodyRefusal>, BlobError> {
+        let Some(module) = awaiting.module else { return Ok(Some(CustodyRefusal::BadModule)) };
+        match admitted(&module, store, known) {
             Err(error) => return missing_or(error),
+            Ok(false) => return Ok(Some(CustodyRefusal::BadModule)),
+            Ok(true) => {}
         }
-    }
-    // First whether all are there, which is quick, then whether they are sound.
-    if let Some(blob) = files.iter().find(|blob| !store.has(blob)) {
-        return Ok(Some(CustodyRefusal::Missing { blob: blob.id }));
-    }
-    for blob in &files {
-        if let Err(error) = sound(blob, store, known) {
-            return missing_or(error);
+        // First whether all are there, which is quick, then whether they are sound.
+        for (unit, tree) in (0_u32..).zip(&awaiting.spec.units).skip(self.units) {
+            let tree = match store.tree(tree) {
+                Ok(tree) => tree,
+                Err(BlobError::Tree(_) | BlobError::Length { .. } | BlobError::TooLarge { .. }) => {
+                    return Ok(Some(CustodyRefusal::BadTree { unit }));
+                }
+                Err(error) => return missing_or(error),
+            };
+            for blob in
+                tree.files().iter().map(|file| file.blob).filter(|blob| !self.files.contains(blob)).collect::<Vec<_>>()
+            {
+                if !store.has(&blob) {
+                    return Ok(Some(CustodyRefusal::Missing { blob: blob.id }));
+                }
+                if self.files.insert(blob) {
+                    self.bytes = self.bytes.saturating_add(blob.len.0);
+                }
+                if self.files.len() > FILES_MAX || self.bytes > FILE_BYTES_MAX {
+                    return Ok(Some(CustodyRefusal::BadTree { unit }));
+                }
+            }
+            self.units += 1;
         }
+        for blob in &self.files {
+            if let Err(error) = sound(blob, store, known) {
+                return missing_or(error);
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// What is corrupt or of another length is as good as missing: its buyer can send it again.
@@ -141,7 +206,8 @@ fn admitted(module: &BlobRef, store: &BlobStore, known: &Mutex<Known>) -> Result
 }
 
 fn sound(blob: &BlobRef, store: &BlobStore, known: &Mutex<Known>) -> Result<(), BlobError> {
-    if lock(known).sound.contains(&blob.id) {
+    let checked = lock(known).sound.get(&blob.id).is_some_and(|at| at.elapsed() < SOUND);
+    if checked && store.has(blob) {
         return Ok(());
     }
     store.verify(blob)?;
@@ -149,10 +215,68 @@ fn sound(blob: &BlobRef, store: &BlobStore, known: &Mutex<Known>) -> Result<(), 
     if known.sound.len() >= SOUND_MAX {
         known.sound.clear();
     }
-    known.sound.insert(blob.id);
+    known.sound.insert(blob.id, Instant::now());
     Ok(())
 }
 
 fn lock(known: &Mutex<Known>) -> std::sync::MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_spec::{
+        content::{Tree, TreeFile},
+        execution::Limits,
+        id::{JobId, TaskId},
+        job::JobSpec,
+        param::{self, Params},
+        unit::FuelPrice,
+    };
+
+    #[test]
+    fn a_search_stops_at_the_first_missing_blob_goes_on_from_there_and_reads_no_tree_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open_cache(dir.path()).unwrap();
+        let module =
+            store.put(&wat::parse_str("(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap());
+        let blobs = [b"one", b"two"].map(|bytes| BlobRef::of(bytes));
+        let units = blobs.map(|blob| {
+            store.put_tree(&Tree::new(vec![TreeFile { path: String::from("input"), blob }]).unwrap()).unwrap()
+        });
+        let spec = JobSpec {
+            buyer: crate::keys::Keypair::from_seed(&[1; 32]).public(),
+            nonce: 0,
+            task: TaskId([1; 32]),
+            units: units.to_vec(),
+            args: vec![],
+            env: vec![],
+            seed: [0; 32],
+            limits: Limits::default(),
+            step_budget: param::STEP_BUDGET_DEFAULT,
+            replicas: 2,
+            price: FuelPrice(1),
+            deadline: Millis(60_000),
+            params: Params::DEVNET.id(),
+        };
+        let awaiting = Awaiting { job: JobId([2; 32]), spec, module: Some(module.unwrap()) };
+        let (known, mut search) = (Mutex::new(Known::default()), Search::default());
+        let missing = |blob: BlobRef| Some(CustodyRefusal::Missing { blob: blob.id });
+        assert_eq!(search.look(&awaiting, &store, &known).unwrap(), missing(blobs[0]));
+        assert_eq!((search.units, search.lacking), (0, Some(blobs[0].id)));
+        store.put(b"one").unwrap();
+        assert_eq!(search.look(&awaiting, &store, &known).unwrap(), missing(blobs[1]));
+        assert_eq!(search.units, 1, "the first unit is not looked through again");
+
+        // What came with a wrong byte is set aside, and missing again.
+        let hex = blobs[1].id.to_string().split_off(BlobId::KIND.len() + 1);
+        std::fs::create_dir_all(dir.path().join("blobs").join(&hex[..2])).unwrap();
+        let file = dir.path().join("blobs").join(&hex[..2]).join(&hex[2..]);
+        std::fs::write(&file, b"twO").unwrap();
+        assert_eq!(search.look(&awaiting, &store, &known).unwrap(), missing(blobs[1]));
+        assert!(!file.exists());
+        store.put(b"two").unwrap();
+        assert_eq!(search.look(&awaiting, &store, &known).unwrap(), None);
+    }
 }
