@@ -16,7 +16,7 @@ use samebit_spec::{
     param::Params,
     receipt::{Output, Receipt, Salt, commitment, heartbeat_mark},
     refusal::Refusal,
-    sign::{Domain, PublicKey, Signature, Signer},
+    sign::{Domain, PublicKey, Signature, Signer, signing_bytes},
     state::{GlobalValue, MemoryRoot, StateImage, TensorMark, history_root, memory_root},
     task::{TaskForm, TaskManifest},
     unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
@@ -341,6 +341,17 @@ fn execution_files() -> Vec<File> {
 }
 
 fn ledger_files() -> Vec<File> {
+    let signed_bytes = |case: &str, domain: Domain| {
+        json!({
+            "case": case,
+            "input": "genesis `one-account` of Genesis.json, digest [7; 32]",
+            "bytes": hex::encode(signing_bytes(domain, genesis().id(), [7; 32])),
+        })
+    };
+    let mut signing = File::new("SigningBytes", None);
+    for (case, domain) in [("entry", Domain::Entry), ("block", Domain::Block), ("beacon", Domain::Beacon)] {
+        signing.cases.push(signed_bytes(case, domain));
+    }
     let mut entries = File::new("Entry", Some(Entry::CONTEXT));
     let mut signed_entries = File::new("SignedEntry", None);
     for (case, body) in bodies() {
@@ -355,13 +366,14 @@ fn ledger_files() -> Vec<File> {
         File::new("JobSpec", Some(JobSpec::CONTEXT)).hashed("two-units", &spec()),
         File::new("Params", Some(Params::CONTEXT)).hashed("devnet", &Params::DEVNET).hashed("public", &Params::PUBLIC),
         File::new("Genesis", Some(Genesis::CONTEXT)).hashed("one-account", &genesis()),
+        signing,
         entries,
         signed_entries,
-        File::new("Header", Some(Header::CONTEXT)).hashed("first", &block.header).derived(
-            "beacon",
-            "of the header `first`",
-            block.header.beacon().0,
-        ),
+        File::new("Header", Some(Header::CONTEXT))
+            .hashed("first", &block.header)
+            .derived("beacon", "of the header `first`", block.header.beacon().0)
+            .derived("beacon-input", "beacon of 32 zero bytes, height 1", beacon_digest(Beacon::default(), Height(1)))
+            .derived("entries", "of the block `first` of Block.json", block.header.entries),
         File::new("Block", None).value("first", &block, Some(block.header.id().0)),
     ]
 }

@@ -75,7 +75,7 @@ pub async fn run(config: Config, mut shutdown: Shutdown) -> Result<(), NodeError
     tracing::info!(height = %solo.state().height(), head = ?solo.state().head(), "ledger replayed");
     if let Some(torn) = solo.log().cut() {
         let (segment, offset, bytes) = (torn.segment, torn.offset, torn.bytes);
-        tracing::warn!(segment, offset, bytes, "cut off an unfinished block, which nobody was told of");
+        tracing::warn!(segment, offset, bytes, "cut off a last block that was not there whole");
     }
     if let Some(behind) = clock_behind(solo.state().time(), ordering::now()) {
         tracing::warn!(
