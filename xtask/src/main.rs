@@ -85,18 +85,16 @@ fn test(filter: &[String]) -> Step {
     set_up()?;
     build()?;
     let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
-    if has_cargo_command("nextest") {
-        say("running the tests with cargo-nextest");
-        cargo(&[&["nextest", "run", "--locked", "--workspace"], &filter[..]].concat())?;
-    } else {
-        say("running the tests with cargo test (cargo-nextest is not installed)");
-        cargo(&[&["test", "--locked", "--workspace", "--all-targets", "--no-fail-fast"], &filter[..]].concat())?;
-    }
     if filter.is_empty() {
         say("running the documentation's examples");
-        cargo(&["test", "--workspace", "--doc", "--quiet"])?;
+        cargo(&["test", "--locked", "--workspace", "--doc", "--quiet"])?;
     }
-    Ok(())
+    if has_cargo_command("nextest") {
+        say("running the tests with cargo-nextest");
+        return cargo(&[&["nextest", "run", "--locked", "--workspace"], &filter[..]].concat());
+    }
+    say("running the tests with cargo test (cargo-nextest is not installed)");
+    cargo(&[&["test", "--locked", "--workspace", "--all-targets", "--no-fail-fast"], &filter[..]].concat())
 }
 
 fn lint() -> Step {
