@@ -151,7 +151,9 @@ fn a_validator_killed_and_restarted_has_lost_nothing() {
     let mut validator = net
         .home
         .command(&["validator", "up", "--dir", &folder])
-        .stdin(Stdio::null())
+        // It ends with this test, however that ends.
+        .env("SAMEBIT_LIFELINE", "1")
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
