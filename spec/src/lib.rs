@@ -20,6 +20,8 @@ pub mod entry;
 #[cfg(feature = "types")]
 pub mod execution;
 #[cfg(feature = "types")]
+pub mod fuel;
+#[cfg(feature = "types")]
 pub mod id;
 #[cfg(feature = "types")]
 pub mod job;

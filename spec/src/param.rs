@@ -66,6 +66,32 @@ pub const DATA_BYTES_MAX: u64 = 64 << 20;
 /// Pages of 64 KiB that a module's memory may begin with. Source: [`MEMORY_MAX`].
 pub const MEMORY_PAGES_MAX: u64 = MEMORY_MAX.0 / (64 << 10);
 
+/// Fuel that a running module takes in hand at a time. Source: `spec/03-execution.md`, section 8: large enough that
+/// taking it costs nothing, small enough that a trap, which forfeits it, costs little; about a millisecond.
+pub const FUEL_CHUNK: u64 = 1 << 20;
+/// Bit of a running module's meter that says that the fuel in hand is used up. Fuel is below it, stack height
+/// from the next bit on.
+pub const METER_FUEL_SIGN: u32 = 21;
+/// Most fuel that is used between two looks at the meter. Source: with a chunk in hand it must stay below the sign.
+pub const METER_STRIDE_MAX: u64 = 1 << 19;
+/// Bytes of one unit of stack height.
+pub const STACK_UNIT_BYTES: u64 = 128;
+/// Stack height that a run may have, in units: 64 MiB by weight.
+pub const STACK_HEIGHT_MAX: u64 = (64 << 20) / STACK_UNIT_BYTES;
+/// Bytes of height of every frame. Source of this and the next two: `spec/03-execution.md`, section 10.
+pub const STACK_FRAME_BYTES: u64 = 64;
+/// Bytes of height of each parameter, local and operand.
+pub const STACK_SLOT_BYTES: u64 = 16;
+/// Bytes of height of each byte of a function's body.
+pub const STACK_BODY_BYTES: u64 = 2;
+/// Bytes of native stack that a frame may take for each byte of its height; checked when code is loaded.
+pub const STACK_NATIVE_FACTOR: u64 = 4;
+/// Longest constant length of `memory.copy` and `memory.fill` that is charged with its segment, in bytes.
+pub const BULK_CONSTANT_MAX: u32 = 1 << 10;
+/// Height of a call tree, in units, below which its functions do not count it. Such trees end a chain of calls, so
+/// at most one is on the stack. Source: 8 KiB.
+pub const STACK_SHALLOW_MAX: u64 = (8 << 10) / STACK_UNIT_BYTES;
+
 /// Fuel charged for each state root, before it is committed.
 pub const ROOT_FUEL: Fuel = Fuel(10_000);
 /// Fuel charged for each page of linear memory that a state root covers. Source: hashing 64 KiB takes a core
@@ -269,6 +295,8 @@ impl Params {
 
 // A job of most units at the highest price and most fuel is refused for want of money, never for overflow.
 const _: () = assert!(PRICE_MAX.0 as u128 * FUEL_MAX.0 as u128 / FUEL_PER_PRICE_UNIT.0 as u128 <= u64::MAX as u128);
+// Fuel in hand, and what may be used past it, stay clear of the meter's other bits.
+const _: () = assert!(FUEL_CHUNK + METER_STRIDE_MAX < 1 << METER_FUEL_SIGN && METER_STRIDE_MAX < FUEL_CHUNK);
 const _: () = assert!(Params::DEVNET.unbonding.0 >= 2 * Params::DEVNET.window.0);
 const _: () = assert!(Params::PUBLIC.unbonding.0 >= 2 * Params::PUBLIC.window.0);
 const _: () = assert!(UNITS_MAX * 40 + ARGS_BYTES_MAX + 4096 < ENTRY_BYTES_MAX);

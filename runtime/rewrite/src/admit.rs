@@ -3,27 +3,55 @@
 //! Our own limits come before the validator's, section by section, so that no limit of a library decides what
 //! is admitted and no count is trusted before it is bounded.
 
-use crate::{At, Counted, Feature, GlobalType, Refusal};
+use crate::{At, Counted, Feature, GlobalType, Refusal, calls::Summary, cost};
 use samebit_spec::{
-    abi, param,
+    abi,
+    fuel::{Class, FuelTable},
+    param,
     task::TaskForm,
     wasi::{self, CoreType, Signature},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use wasmparser::{
-    BinaryReaderError, BlockType, DataKind, ElementKind, Encoding, ExternalKind, FuncToValidate, FuncType,
-    FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef, ValType, ValidPayload,
-    Validator, ValidatorResources, WasmFeatures,
+    BinaryReaderError, BlockType, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FuncToValidate,
+    FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef, ValType,
+    ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
+
+/// Which rules apply beside those of the features and limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// A task's: its form, its memory, and preview1 as the only imports.
+    Task,
+    /// None: any functions may be imported, and all exports are kept.
+    Library,
+}
+
+/// An export that the rewritten module keeps.
+pub(crate) struct Exported {
+    pub(crate) name: String,
+    pub(crate) kind: ExternalKind,
+    pub(crate) index: u32,
+}
 
 /// What the rest of [`crate::prepare`] needs to know of an admitted module.
 pub(crate) struct Facts {
     pub(crate) form: TaskForm,
     pub(crate) imports: Vec<String>,
-    pub(crate) memory_min_pages: u32,
-    pub(crate) memory_max_pages: Option<u32>,
-    pub(crate) globals: Vec<(u32, GlobalType)>,
+    pub(crate) memory: Option<MemoryType>,
+    pub(crate) mutable_globals: Vec<(u32, GlobalType)>,
     pub(crate) start: Option<u32>,
+    pub(crate) types: Vec<FuncType>,
+    /// Type of each function, imported ones first.
+    pub(crate) functions: Vec<u32>,
+    pub(crate) imported: u32,
+    /// Type of each global.
+    pub(crate) globals: Vec<ValType>,
+    pub(crate) exports: Vec<Exported>,
+    /// Functions that tables hold.
+    pub(crate) table_functions: Vec<u32>,
+    /// Of the functions that the module defines.
+    pub(crate) summaries: Vec<Summary>,
 }
 
 /// Everything that profile `samebit-1` has of WebAssembly. A call's table index may be spelled in more bytes
@@ -40,10 +68,10 @@ fn features() -> WasmFeatures {
         | WasmFeatures::EXTENDED_CONST
 }
 
-pub(crate) fn admit(bytes: &[u8]) -> Result<Facts, Refusal> {
+pub(crate) fn admit(bytes: &[u8], rules: Rules, fuel: &FuelTable) -> Result<Facts, Refusal> {
     let mut validator = Validator::new_with_features(features());
     let mut allocations = FuncValidatorAllocations::default();
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(rules, *fuel);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| invalid(None, &error))?;
         reader.limits(&payload)?;
@@ -74,24 +102,52 @@ fn bounded(at: At, what: Counted, count: u64, max: u64) -> Result<(), Refusal> {
 }
 
 /// Collects what later sections and [`Facts`] refer to.
-#[derive(Default)]
 struct Reader {
+    rules: Rules,
+    fuel: FuelTable,
     types: Vec<FuncType>,
     /// Type of each function, imported ones first.
     functions: Vec<u32>,
     imported: usize,
     imports: BTreeSet<String>,
     memory: Option<MemoryType>,
-    globals: Vec<(u32, GlobalType)>,
+    globals: Vec<ValType>,
+    mutable_globals: Vec<(u32, GlobalType)>,
     exports: BTreeMap<String, (ExternalKind, u32)>,
+    /// Names of exports in their order.
+    export_names: Vec<String>,
     start: Option<u32>,
+    table_functions: Vec<u32>,
     table_elements: u64,
     data_bytes: u64,
     /// Of all functions read so far.
     locals: u64,
+    summaries: Vec<Summary>,
 }
 
 impl Reader {
+    fn new(rules: Rules, fuel: FuelTable) -> Self {
+        Self {
+            rules,
+            fuel,
+            types: Vec::new(),
+            functions: Vec::new(),
+            imported: 0,
+            imports: BTreeSet::new(),
+            memory: None,
+            globals: Vec::new(),
+            mutable_globals: Vec::new(),
+            exports: BTreeMap::new(),
+            export_names: Vec::new(),
+            start: None,
+            table_functions: Vec::new(),
+            table_elements: 0,
+            data_bytes: 0,
+            locals: 0,
+            summaries: Vec::new(),
+        }
+    }
+
     /// Bounds a section's counts and refuses kinds outside the profile, before the validator reads it.
     fn limits(&self, payload: &Payload<'_>) -> Result<(), Refusal> {
         let count = |offset: usize, what, count: u32, max: u32| bounded(at(offset), what, count.into(), max.into());
@@ -211,8 +267,9 @@ impl Reader {
             Payload::GlobalSection(section) => {
                 for (index, global) in (0..).zip(section.into_iter_with_offsets()) {
                     let (offset, global) = global.map_err(reading)?;
+                    self.globals.push(global.ty.content_type);
                     if global.ty.mutable {
-                        self.globals.push((index, global_type(at(offset), global.ty.content_type)?));
+                        self.mutable_globals.push((index, global_type(at(offset), global.ty.content_type)?));
                     }
                 }
             }
@@ -223,6 +280,7 @@ impl Reader {
                         return Err(Refusal::Reserved { at: at(offset), name: export.name.to_string() });
                     }
                     self.exports.insert(export.name.to_string(), (export.kind, export.index));
+                    self.export_names.push(export.name.to_string());
                 }
             }
             Payload::StartSection { func, .. } => self.start = Some(func),
@@ -231,6 +289,11 @@ impl Reader {
                     let (offset, element) = element.map_err(reading)?;
                     if !matches!(element.kind, ElementKind::Active { .. }) {
                         return Err(Refusal::Passive { at: at(offset), kind: "element", index });
+                    }
+                    if let ElementItems::Functions(functions) = element.items {
+                        for function in functions {
+                            self.table_functions.push(function.map_err(reading)?);
+                        }
                     }
                 }
             }
@@ -251,6 +314,11 @@ impl Reader {
 
     fn import(&mut self, at: At, module: &str, name: &str, ty: TypeRef) -> Result<(), Refusal> {
         let unknown = || Refusal::Import { at, module: module.to_string(), name: name.to_string() };
+        if self.rules == Rules::Library {
+            let TypeRef::Func(index) = ty else { return Err(unknown()) };
+            self.functions.push(index);
+            return Ok(());
+        }
         if module != abi::WASI_MODULE {
             return Err(unknown());
         }
@@ -272,23 +340,45 @@ impl Reader {
     }
 
     /// Applies the rules about memory and exports, which need every section before the code.
-    fn check(&self) -> Result<(MemoryType, TaskForm), Refusal> {
-        match (self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
-            (Some(memory), Some((ExternalKind::Memory, 0))) => Ok((memory, self.form()?)),
-            _ => Err(Refusal::Memory),
+    fn check(&self) -> Result<TaskForm, Refusal> {
+        match (self.rules, self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
+            (Rules::Library, ..) => Ok(TaskForm::Command),
+            (Rules::Task, Some(_), Some((ExternalKind::Memory, 0))) => self.form(),
+            (Rules::Task, ..) => Err(Refusal::Memory),
         }
     }
 
     fn facts(self) -> Result<Facts, Refusal> {
-        let (memory, form) = self.check()?;
-        let pages = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
+        let form = self.check()?;
+        let kept = |name: &str| match (self.rules, form) {
+            (Rules::Library, _) => true,
+            (Rules::Task, TaskForm::Command) => [abi::EXPORT_COMMAND, abi::EXPORT_MEMORY].contains(&name),
+            (Rules::Task, TaskForm::Stepped) => {
+                let entries = [abi::EXPORT_INITIALIZE, abi::EXPORT_INIT, abi::EXPORT_STEP, abi::EXPORT_FINISH];
+                name == abi::EXPORT_MEMORY || entries.contains(&name)
+            }
+        };
+        let exports = self
+            .export_names
+            .iter()
+            .filter(|name| kept(name))
+            .filter_map(|name| {
+                self.exports.get(name).map(|&(kind, index)| Exported { name: name.clone(), kind, index })
+            })
+            .collect();
         Ok(Facts {
             form,
-            memory_min_pages: pages(memory.initial),
-            memory_max_pages: memory.maximum.map(pages),
+            exports,
             imports: self.imports.into_iter().collect(),
-            globals: self.globals,
+            memory: self.memory,
+            mutable_globals: self.mutable_globals,
             start: self.start,
+            types: self.types,
+            imported: crate::function::position(self.imported),
+            functions: self.functions,
+            globals: self.globals,
+            table_functions: self.table_functions,
+            summaries: self.summaries,
         })
     }
 
@@ -318,13 +408,23 @@ impl Reader {
         }
         let mut operators = body.get_operators_reader().map_err(wrong)?;
         let mut shape = Shape::default();
+        let mut summary = Summary { straight: true, ..Summary::default() };
+        let mut operands = 0;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(wrong)?;
             allowed(place(offset), &operator)?;
             shape.read(place(offset), &operator, &self.types)?;
             validator.op(offset, &operator).map_err(wrong)?;
+            operands = operands.max(validator.operand_stack_height());
+            summarise(&mut summary, &operator, &self.fuel);
         }
         operators.finish().map_err(wrong)?;
+        let slots = u64::from(validator.len_locals()) + u64::from(operands);
+        let bytes = param::STACK_FRAME_BYTES
+            + param::STACK_SLOT_BYTES * slots
+            + param::STACK_BODY_BYTES * body.range().len() as u64;
+        summary.height = bytes.div_ceil(param::STACK_UNIT_BYTES);
+        self.summaries.push(summary);
         Ok(validator.into_allocations())
     }
 
@@ -374,6 +474,30 @@ impl Reader {
             Some(ty) => wrong(format!("a function {}", type_text(ty))),
             None => wrong("a function without a type".to_string()),
         }
+    }
+}
+
+/// Adds an operator to what is known of its function.
+fn summarise(summary: &mut Summary, operator: &Operator<'_>, fuel: &FuelTable) {
+    let class = cost::class(operator);
+    // What a constant length adds is bounded and needs the operator before; it is counted as if it were longest.
+    let bulk = if class == Class::MemoryBulk { u64::from(param::BULK_CONSTANT_MAX >> fuel.bulk_bytes_log2) } else { 0 };
+    summary.stride += u64::from(fuel.cost(class)) + bulk;
+    summary.cost += u64::from(fuel.cost(class));
+    match operator {
+        Operator::Call { function_index } => summary.calls.push(*function_index),
+        Operator::CallIndirect { .. } => (summary.indirect, summary.straight) = (true, false),
+        Operator::Block { .. }
+        | Operator::Loop { .. }
+        | Operator::If { .. }
+        | Operator::Br { .. }
+        | Operator::BrIf { .. }
+        | Operator::BrTable { .. }
+        | Operator::Return
+        | Operator::MemoryGrow { .. }
+        | Operator::MemoryCopy { .. }
+        | Operator::MemoryFill { .. } => summary.straight = false,
+        _ => {}
     }
 }
 

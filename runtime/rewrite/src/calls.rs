@@ -1,0 +1,154 @@
+//! The call graph: which functions count stack height, which look at the meter when entered, and which cost a
+//! constant, so that their callers pay for them (`spec/03-execution.md`, sections 8 and 10).
+
+use samebit_spec::param;
+
+/// What a body is to its callers. Made while the body is validated.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    /// Functions that it calls by index, once for each call.
+    pub(crate) calls: Vec<u32>,
+    /// Whether it calls through a table.
+    pub(crate) indirect: bool,
+    /// Whether it is straight-line code without growth or lengths known only at run time.
+    pub(crate) straight: bool,
+    /// Fuel of all its operators together, and what lengths known only at run time may add between two looks.
+    pub(crate) stride: u64,
+    /// Fuel of all its operators.
+    pub(crate) cost: u64,
+    /// Stack height, in units.
+    pub(crate) height: u64,
+}
+
+/// How a function is called and what it does when it is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Its cost, when its callers pay it and it knows no meter.
+    pub(crate) flat: Option<u64>,
+    /// Whether it ends a chain of calls within [`param::STACK_SHALLOW_MAX`] and counts no height.
+    pub(crate) shallow: bool,
+    /// Whether all it does, calls included, is bounded, so that neither it nor its caller looks at the meter for it.
+    pub(crate) bounded: bool,
+    /// Whether its own code alone may pass the stride, so that it looks at the meter wherever it charges.
+    pub(crate) dense: bool,
+    /// Stack height, in units.
+    pub(crate) height: u64,
+}
+
+/// Most fuel of a bounded function, its calls included.
+const BOUNDED_MAX: u64 = 1 << 12;
+
+/// Plans for the functions that the module defines; `summaries[0]` is of function `imported`.
+pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = summaries
+        .iter()
+        .map(|summary| Plan { flat: None, shallow: false, bounded: false, dense: false, height: summary.height })
+        .collect();
+    // Height and fuel of the call tree of a function that is shallow or bounded.
+    let mut depths = vec![0_u64; summaries.len()];
+    let mut strides = vec![0_u64; summaries.len()];
+    for component in components(summaries, imported) {
+        let recursive =
+            component.len() > 1 || component.iter().any(|&one| summaries[one].calls.contains(&(global(one, imported))));
+        for &one in &component {
+            let summary = &summaries[one];
+            let (mut shallow, mut bounded, mut flat) = (!recursive, !recursive, summary.straight && !recursive);
+            if summary.indirect {
+                (shallow, bounded, flat) = (false, false, false);
+            }
+            let (mut depth, mut stride, mut cost) = (0_u64, summary.stride, summary.cost);
+            for &callee in &summary.calls {
+                let Some(callee) = callee.checked_sub(imported).map(|callee| callee as usize) else {
+                    // The host charges its own work and leaves nothing in hand; the stack that it needs is kept apart.
+                    flat = false;
+                    depth = depth.max(1);
+                    continue;
+                };
+                shallow &= plans[callee].shallow;
+                bounded &= plans[callee].bounded;
+                depth = depth.max(depths[callee]);
+                stride = stride.saturating_add(strides[callee]);
+                match plans[callee].flat {
+                    Some(more) => cost = cost.saturating_add(more),
+                    None => flat = false,
+                }
+            }
+            depth = depth.saturating_add(summary.height);
+            (depths[one], strides[one]) = (depth, stride);
+            let plan = &mut plans[one];
+            plan.shallow = shallow && depth <= param::STACK_SHALLOW_MAX;
+            plan.bounded = bounded && stride <= BOUNDED_MAX;
+            plan.flat = (flat && plan.shallow && plan.bounded).then_some(cost);
+        }
+    }
+    for (one, summary) in summaries.iter().enumerate() {
+        let bounded: u64 = summary
+            .calls
+            .iter()
+            .filter_map(|callee| callee.checked_sub(imported))
+            .filter(|&callee| plans[callee as usize].bounded)
+            .map(|callee| strides[callee as usize])
+            .fold(0, u64::saturating_add);
+        plans[one].dense = summary.stride.saturating_add(bounded) > param::METER_STRIDE_MAX / 2;
+    }
+    plans
+}
+
+fn global(one: usize, imported: u32) -> u32 {
+    crate::function::position(one).saturating_add(imported)
+}
+
+/// Strongly connected components, callees before callers (Tarjan 1972, without recursion).
+fn components(summaries: &[Summary], imported: u32) -> Vec<Vec<usize>> {
+    const UNSEEN: u32 = u32::MAX;
+    let count = summaries.len();
+    let (mut order, mut low, mut open) = (vec![UNSEEN; count], vec![0_u32; count], vec![false; count]);
+    let (mut stack, mut found, mut next) = (Vec::new(), Vec::new(), 0_u32);
+    // A function under way, and the call of it that is looked at next.
+    let mut path: Vec<(usize, usize)> = Vec::new();
+    for root in 0..count {
+        if order[root] != UNSEEN {
+            continue;
+        }
+        path.push((root, 0));
+        while let Some(&mut (one, ref mut at)) = path.last_mut() {
+            if *at == 0 {
+                order[one] = next;
+                low[one] = next;
+                next += 1;
+                stack.push(one);
+                open[one] = true;
+            }
+            let callee = summaries[one].calls.get(*at).copied();
+            *at += 1;
+            match callee {
+                Some(callee) => {
+                    let Some(callee) = callee.checked_sub(imported).map(|callee| callee as usize) else { continue };
+                    if order[callee] == UNSEEN {
+                        path.push((callee, 0));
+                    } else if open[callee] {
+                        low[one] = low[one].min(order[callee]);
+                    }
+                }
+                None => {
+                    path.pop();
+                    if let Some(&(caller, _)) = path.last() {
+                        low[caller] = low[caller].min(low[one]);
+                    }
+                    if low[one] == order[one] {
+                        let mut component = Vec::new();
+                        while let Some(member) = stack.pop() {
+                            open[member] = false;
+                            component.push(member);
+                            if member == one {
+                                break;
+                            }
+                        }
+                        found.push(component);
+                    }
+                }
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,401 @@
+//! Writes one body with its charges, its stack height and its canonical floats.
+//!
+//! Consensus code: what it writes is hashed into the executable's id.
+
+use crate::{
+    calls::Plan,
+    function::{Function, position},
+    nan::{Point, Shape},
+    segments::{Charge, constant_length},
+};
+use samebit_spec::param;
+use wasm_encoder::{
+    BlockType, BranchHint, Encode, Ieee32, Ieee64, Instruction, MemArg, ValType,
+    reencode::{Error, Reencode, RoundtripReencoder},
+};
+use wasmparser::Operator;
+
+/// NaN that arithmetic makes, as an `f32`.
+const CANON32: u32 = 0x7fc0_0000;
+/// NaN that arithmetic makes, as an `f64`.
+const CANON64: u64 = 0x7ff8_0000_0000_0000;
+
+/// Indices of what the rewriter adds to a module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added {
+    /// Global: fuel of the stretch that is not in hand.
+    pub(crate) pool: u32,
+    /// Global: why the guest was halted.
+    pub(crate) halt: u32,
+    /// Global: pages that memory may grow to.
+    pub(crate) pages: u32,
+    /// Memory: the flag that stops the guest.
+    pub(crate) stop: u32,
+    /// Function: `memory.copy` of the guest's memory.
+    pub(crate) copy: u32,
+    /// Function: `memory.fill`.
+    pub(crate) fill: u32,
+    /// Function: `memory.grow`.
+    pub(crate) grow: u32,
+    /// Added to the index of a function type: the same type with a meter.
+    pub(crate) metered: u32,
+}
+
+/// Why the rewritten module executes `unreachable` of its own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// No fuel is left, or the host has raised the stop flag.
+    Fuel,
+    /// The stack is as high as the profile allows.
+    Stack,
+    /// The machine did not give memory within the limit.
+    Memory,
+}
+
+impl Halt {
+    /// The value of the global [`crate::EXPORT_HALT`].
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Fuel => 1,
+            Self::Stack => 2,
+            Self::Memory => 3,
+        }
+    }
+
+    /// Reads that value; `None` when the guest was not halted.
+    #[must_use]
+    pub const fn from_code(code: i32) -> Option<Self> {
+        match code {
+            1 => Some(Self::Fuel),
+            2 => Some(Self::Stack),
+            3 => Some(Self::Memory),
+            _ => None,
+        }
+    }
+}
+
+/// Instructions of a body, with the hints about their branches.
+#[derive(Debug, Default)]
+pub(crate) struct Code {
+    bytes: Vec<u8>,
+    hints: Vec<BranchHint>,
+}
+
+/// A body without its length, and its hints.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) hints: Vec<BranchHint>,
+}
+
+impl Code {
+    pub(crate) fn op(&mut self, instruction: &Instruction<'_>) -> &mut Self {
+        instruction.encode(&mut self.bytes);
+        self
+    }
+
+    pub(crate) fn get(&mut self, local: u32) -> &mut Self {
+        self.op(&Instruction::LocalGet(local))
+    }
+
+    pub(crate) fn set(&mut self, local: u32) -> &mut Self {
+        self.op(&Instruction::LocalSet(local))
+    }
+
+    pub(crate) fn i64(&mut self, value: i64) -> &mut Self {
+        self.op(&Instruction::I64Const(value))
+    }
+
+    /// The next instruction is a branch that is nearly always, or nearly never, taken.
+    fn hint(&mut self, taken: bool) -> &mut Self {
+        self.hints
+            .push(BranchHint { branch_func_offset: position(self.bytes.len()), branch_hint_value: u32::from(taken) });
+        self
+    }
+
+    /// An `if` that is nearly never entered.
+    pub(crate) fn rarely(&mut self) -> &mut Self {
+        self.hint(false).op(&Instruction::If(BlockType::Empty))
+    }
+
+    pub(crate) fn end(&mut self) -> &mut Self {
+        self.op(&Instruction::End)
+    }
+
+    /// Leaves the guest for good.
+    pub(crate) fn halt(&mut self, added: &Added, why: Halt) -> &mut Self {
+        self.op(&Instruction::I32Const(why.code()))
+            .op(&Instruction::GlobalSet(added.halt))
+            .op(&Instruction::Unreachable)
+    }
+
+    /// Fuel in hand, as an `i64`.
+    pub(crate) fn in_hand(&mut self, meter: u32) -> &mut Self {
+        let shift = i64::from(63 - param::METER_FUEL_SIGN);
+        self.get(meter).i64(shift).op(&Instruction::I64Shl).i64(shift).op(&Instruction::I64ShrS)
+    }
+
+    /// Changes the meter by `by`.
+    fn adjust(&mut self, meter: u32, by: i64) -> &mut Self {
+        self.get(meter).i64(by).op(&Instruction::I64Add).set(meter)
+    }
+
+    /// Takes the next chunk in hand when none is left. Calls nothing: a call in a loop's cold path makes the
+    /// compiler keep the loop's values in memory.
+    pub(crate) fn look(&mut self, meter: u32, added: &Added) -> &mut Self {
+        let flag = MemArg { offset: 0, align: 3, memory_index: added.stop };
+        self.get(meter).i64(1 << param::METER_FUEL_SIGN).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne);
+        self.rarely();
+        // The stop flag is the sign of a number, so one branch tells both.
+        self.op(&Instruction::GlobalGet(added.pool))
+            .op(&Instruction::I32Const(0))
+            .op(&Instruction::I64Load(flag))
+            .op(&Instruction::I64Or)
+            .i64(0)
+            .op(&Instruction::I64LtS);
+        self.rarely().halt(added, Halt::Fuel).end();
+        self.op(&Instruction::GlobalGet(added.pool))
+            .i64(param::FUEL_CHUNK.cast_signed())
+            .op(&Instruction::I64Sub)
+            .op(&Instruction::GlobalSet(added.pool));
+        self.adjust(meter, param::FUEL_CHUNK.cast_signed()).end()
+    }
+
+    fn charge(&mut self, meter: u32, mut cost: u64, look: bool, added: &Added) {
+        // A segment of a very long body may cost more than is ever in hand.
+        let most = param::METER_STRIDE_MAX / 2;
+        while cost > most {
+            self.adjust(meter, -most.cast_signed());
+            self.look(meter, added);
+            cost -= most;
+        }
+        if cost > 0 {
+            self.adjust(meter, -cost.cast_signed());
+        }
+        if look {
+            self.look(meter, added);
+        }
+    }
+
+    pub(crate) fn finish(self, locals: &[ValType]) -> Body {
+        let mut groups: Vec<(u32, ValType)> = Vec::new();
+        for &ty in locals {
+            match groups.last_mut() {
+                Some((count, last)) if *last == ty => *count += 1,
+                _ => groups.push((1, ty)),
+            }
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 16);
+        position(groups.len()).encode(&mut bytes);
+        for (count, ty) in groups {
+            count.encode(&mut bytes);
+            ty.encode(&mut bytes);
+        }
+        let declared = position(bytes.len());
+        bytes.extend_from_slice(&self.bytes);
+        let mut hints = self.hints;
+        for hint in &mut hints {
+            hint.branch_func_offset += declared;
+        }
+        Body { bytes, hints }
+    }
+}
+
+/// Extra locals of a body, made when they are first needed.
+struct Scratch {
+    first: u32,
+    types: Vec<ValType>,
+}
+
+impl Scratch {
+    fn local(&mut self, ty: ValType) -> u32 {
+        let at = self.types.iter().position(|known| *known == ty).unwrap_or_else(|| {
+            self.types.push(ty);
+            self.types.len() - 1
+        });
+        self.first + position(at)
+    }
+}
+
+/// How calls of a function are written.
+pub(crate) trait Targets {
+    /// The index to call, and whether it takes the meter.
+    fn target(&self, function: u32) -> (u32, bool);
+}
+
+/// What a body is written with.
+pub(crate) struct Parts<'p, T> {
+    pub(crate) plan: Plan,
+    pub(crate) charges: &'p [Charge],
+    pub(crate) points: &'p [Point],
+    pub(crate) added: &'p Added,
+    pub(crate) targets: &'p T,
+    /// Type of a block with the function's results, when the body leaves it from within.
+    pub(crate) block: Option<BlockType>,
+    /// Whether stack height is counted.
+    pub(crate) stack: bool,
+}
+
+/// Whether the body is left in another way than over its end.
+pub(crate) fn leaves_early(function: &Function<'_>) -> bool {
+    let mut depth = 0_u32;
+    function.ops.iter().any(|op| {
+        match op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
+            Operator::End => depth = depth.saturating_sub(1),
+            Operator::Return => return true,
+            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
+            Operator::BrTable { targets } => {
+                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
+            }
+            _ => {}
+        }
+        false
+    })
+}
+
+/// Writes a function.
+pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) -> Result<Body, Error> {
+    let mut pass = RoundtripReencoder;
+    let mut code = Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new() };
+    let params = position(function.params.len());
+    let metered = parts.plan.flat.is_none();
+    let meter = params;
+    let shift = u32::from(metered);
+    let mut scratch = Scratch { first: position(function.locals.len()) + shift, types: Vec::new() };
+    let local = |index: u32| if index < params { index } else { index + shift };
+    let height = (parts.plan.height << (param::METER_FUEL_SIGN + 1)).cast_signed();
+    let counts = metered && parts.stack && !parts.plan.shallow;
+    let (mut charges, mut points) = (parts.charges.iter().peekable(), parts.points.iter().peekable());
+    // At the entry height and fuel are one subtraction.
+    let mut entry = if counts { height } else { 0 };
+    let mut entry_look = false;
+    while let Some(charge) = charges.next_if(|charge| charge.before == 0) {
+        if charge.cost <= param::METER_STRIDE_MAX / 2 {
+            entry += charge.cost.cast_signed();
+            entry_look |= charge.look;
+        } else {
+            code.charge(meter, charge.cost, charge.look, parts.added);
+        }
+    }
+    if metered && entry != 0 {
+        code.adjust(meter, -entry);
+    }
+    if entry_look {
+        code.look(meter, parts.added);
+    }
+    if counts {
+        code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(parts.added, Halt::Stack).end();
+    }
+    if let Some(block) = parts.block.filter(|_| metered) {
+        code.op(&Instruction::Block(block));
+    }
+    // Open blocks of the body itself.
+    let mut depth = 0_u32;
+    let last = function.ops.len() - 1;
+    for (at, op) in function.ops.iter().enumerate() {
+        while let Some(charge) = charges.next_if(|charge| charge.before as usize <= at) {
+            code.charge(meter, charge.cost, charge.look, parts.added);
+        }
+        match op {
+            Operator::LocalGet { local_index } => {
+                code.get(local(*local_index));
+            }
+            Operator::LocalSet { local_index } => {
+                code.set(local(*local_index));
+            }
+            Operator::LocalTee { local_index } => {
+                code.op(&Instruction::LocalTee(local(*local_index)));
+            }
+            Operator::Return if metered => {
+                code.op(&Instruction::Br(depth));
+            }
+            Operator::Call { function_index } => {
+                let (target, takes) = parts.targets.target(*function_index);
+                if takes {
+                    code.get(meter).op(&Instruction::Call(target)).set(meter);
+                } else {
+                    code.op(&Instruction::Call(target));
+                }
+            }
+            Operator::CallIndirect { type_index, table_index } => {
+                let element = scratch.local(ValType::I32);
+                code.set(element).get(meter).get(element);
+                let type_index = type_index + parts.added.metered;
+                code.op(&Instruction::CallIndirect { type_index, table_index: *table_index }).set(meter);
+            }
+            Operator::MemoryCopy { .. } if constant_length(&function.ops, at).is_none() => {
+                code.get(meter).op(&Instruction::Call(parts.added.copy)).set(meter);
+            }
+            Operator::MemoryFill { .. } if constant_length(&function.ops, at).is_none() => {
+                code.get(meter).op(&Instruction::Call(parts.added.fill)).set(meter);
+            }
+            Operator::MemoryGrow { .. } => {
+                code.get(meter).op(&Instruction::Call(parts.added.grow)).set(meter);
+            }
+            Operator::End if at == last => {
+                if parts.block.is_some() && metered {
+                    code.end();
+                }
+                if metered {
+                    code.get(meter);
+                    if counts {
+                        code.i64(height).op(&Instruction::I64Add);
+                    }
+                }
+                code.end();
+            }
+            op => {
+                match op {
+                    Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
+                    Operator::End => depth -= 1,
+                    _ => {}
+                }
+                code.op(&pass.instruction(op.clone())?);
+            }
+        }
+        while let Some(point) = points.next_if(|point| point.op as usize == at) {
+            canonical(&mut code, &mut scratch, point.shape);
+        }
+    }
+    let mut locals = Vec::with_capacity(function.locals.len() + scratch.types.len());
+    for ty in &function.locals[function.params.len()..] {
+        locals.push(pass.val_type(*ty)?);
+    }
+    locals.extend(scratch.types);
+    Ok(code.finish(&locals))
+}
+
+/// Makes the top of the stack canonical. A comparison with itself that is false for a NaN alone needs one flag of
+/// the processor; `ne` would need two.
+fn canonical(code: &mut Code, scratch: &mut Scratch, shape: Shape) {
+    let scalar = |code: &mut Code, local: u32, same: &Instruction<'_>, canon: &Instruction<'_>| {
+        code.set(local).op(&Instruction::Block(BlockType::Empty)).get(local).get(local).op(same);
+        code.hint(true).op(&Instruction::BrIf(0)).op(canon).set(local).end().get(local);
+    };
+    let vector = |code: &mut Code, local: u32, same: &Instruction<'_>, canon: u128| {
+        code.op(&Instruction::LocalTee(local)).op(&Instruction::V128Const(canon.cast_signed()));
+        code.get(local).get(local).op(same).op(&Instruction::V128Bitselect);
+    };
+    match shape {
+        Shape::F32 => {
+            let local = scratch.local(ValType::F32);
+            scalar(code, local, &Instruction::F32Ge, &Instruction::F32Const(Ieee32::new(CANON32)));
+        }
+        Shape::F64 => {
+            let local = scratch.local(ValType::F64);
+            scalar(code, local, &Instruction::F64Ge, &Instruction::F64Const(Ieee64::new(CANON64)));
+        }
+        Shape::F32x4 => {
+            let lane = u128::from(CANON32);
+            let local = scratch.local(ValType::V128);
+            vector(code, local, &Instruction::F32x4Eq, lane | lane << 32 | lane << 64 | lane << 96);
+        }
+        Shape::F64x2 => {
+            let lane = u128::from(CANON64);
+            let local = scratch.local(ValType::V128);
+            vector(code, local, &Instruction::F64x2Eq, lane | lane << 64);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Where fuel is charged, and how much (`spec/03-execution.md`, section 8).
+//!
+//! Operators that are executed equally often make one *segment*: it is charged once, where it begins. A call does
+//! not end a segment, and neither does a branch to code that surely traps. Code after a join belongs to the
+//! segment before the fork when every path from there reaches it. What is executed is what is charged, exactly,
+//! whenever the function returns.
+
+use crate::{
+    calls::Plan,
+    cost::class,
+    function::{Function, position},
+};
+use samebit_spec::{fuel::FuelTable, param};
+use wasmparser::Operator;
+
+/// One charge, made before an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Charge {
+    /// The operator before which it is made.
+    pub(crate) before: u32,
+    /// Fuel.
+    pub(crate) cost: u64,
+    /// Whether the meter is looked at.
+    pub(crate) look: bool,
+}
+
+/// What calls of a function cost its caller.
+pub(crate) trait Callees {
+    /// The plan of a function by its index; `None` for an imported one.
+    fn plan(&self, function: u32) -> Option<Plan>;
+}
+
+/// The length of a `memory.copy` or `memory.fill` that is a constant small enough to be charged with its segment.
+pub(crate) fn constant_length(ops: &[Operator<'_>], at: usize) -> Option<u32> {
+    match (ops.get(at)?, ops.get(at.checked_sub(1)?)?) {
+        (Operator::MemoryCopy { .. } | Operator::MemoryFill { .. }, Operator::I32Const { value }) => {
+            u32::try_from(*value).ok().filter(|length| *length <= param::BULK_CONSTANT_MAX)
+        }
+        _ => None,
+    }
+}
+
+/// Fuel of one operator by itself.
+pub(crate) fn cost(ops: &[Operator<'_>], at: usize, table: &FuelTable) -> u64 {
+    let own = u64::from(table.cost(class(&ops[at])));
+    own + constant_length(ops, at).map_or(0, |length| u64::from(length >> table.bulk_bytes_log2))
+}
+
+/// Index of a segment.
+type Segment = usize;
+
+struct Open {
+    /// The segment of what comes next at this level; `None` where nothing can come.
+    now: Option<Segment>,
+    /// The segment that the construct was entered from.
+    from: Option<Segment>,
+    kind: Kind,
+    /// The segment of this level in which a branch to the construct's end was first met.
+    joined: Option<Segment>,
+    /// A branch that surely leads to a trap goes to the construct's end.
+    doomed: bool,
+    /// The last branch that leaves the construct for one further out, and the outermost that any such goes to.
+    escape: u32,
+    escape_to: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Block,
+    Loop,
+    /// Without its `else` so far.
+    If,
+    /// With what the first arm left.
+    Else(Option<Segment>),
+}
+
+struct Walk {
+    open: Vec<Open>,
+    charges: Vec<Charge>,
+    /// Looks at the meter that charge nothing.
+    looks: Vec<Charge>,
+}
+
+impl Walk {
+    fn segment(&mut self, before: usize, look: bool) -> Segment {
+        self.charges.push(Charge { before: position(before), cost: 0, look });
+        self.charges.len() - 1
+    }
+
+    fn enter(&mut self, kind: Kind, from: Option<Segment>, now: Option<Segment>) {
+        let outside = self.open.len();
+        self.open.push(Open { now, from, kind, joined: None, doomed: false, escape: 0, escape_to: outside });
+    }
+
+    fn now(&self) -> Option<Segment> {
+        self.open.last().and_then(|open| open.now)
+    }
+
+    fn set_now(&mut self, now: Option<Segment>) {
+        if let Some(open) = self.open.last_mut() {
+            open.now = now;
+        }
+    }
+
+    /// Notes a branch at `at` by `depth` levels.
+    fn branch(&mut self, at: usize, depth: u32, doomed: bool) {
+        let innermost = self.open.len() - 1;
+        let target = innermost - depth as usize;
+        if doomed {
+            self.open[target].doomed = true;
+            return;
+        }
+        if target < innermost {
+            let inner = &mut self.open[innermost];
+            inner.escape = position(at);
+            inner.escape_to = inner.escape_to.min(target);
+        }
+        let open = &mut self.open[target];
+        if open.kind != Kind::Loop && open.joined.is_none() {
+            open.joined = open.now;
+        }
+    }
+
+    /// Closes the innermost construct at its `end` and says in which segment what follows is.
+    fn leave(&mut self, at: usize, look: bool) {
+        let Some(open) = self.open.pop() else { return };
+        let level = self.open.len();
+        let escaped = open.escape_to < level;
+        if let Some(outer) = self.open.last_mut().filter(|_| escaped && open.escape_to + 1 < level) {
+            outer.escape = outer.escape.max(open.escape);
+            outer.escape_to = outer.escape_to.min(open.escape_to);
+        }
+        let follows = match open.kind {
+            Kind::Loop if escaped => open.now,
+            Kind::Loop => open.now.and(open.from),
+            Kind::Block => match open.joined {
+                None => open.now,
+                Some(first) if !escaped || open.escape < self.charges[first].before => Some(first),
+                Some(_) => Some(self.segment(at + 1, look)),
+            },
+            Kind::If if !escaped => open.from,
+            Kind::If if open.now.is_none() && open.joined.is_none() => {
+                // Only the way past the arm is left, and it is not the way into it.
+                open.from.map(|_| self.segment(at + 1, look))
+            }
+            Kind::If => open.from.map(|_| self.segment(at + 1, look)),
+            Kind::Else(first) => match (first, open.now, open.joined) {
+                (None, None, None) => None,
+                _ if !escaped => open.from,
+                (Some(only), None, None) | (None, Some(only), None) => Some(only),
+                _ => Some(self.segment(at + 1, look)),
+            },
+        };
+        let follows = match follows {
+            None if open.doomed => Some(self.segment(at + 1, look)),
+            follows => follows,
+        };
+        self.set_now(follows);
+    }
+}
+
+/// The charges of a body, by operator. A body that is never entered with a meter has none.
+pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callees, table: &FuelTable) -> Vec<Charge> {
+    let ops = &function.ops;
+    let doomed = doomed(function);
+    let mut walk = Walk { open: Vec::new(), charges: Vec::new(), looks: Vec::new() };
+    let first = walk.segment(0, !plan.bounded);
+    walk.enter(Kind::Block, Some(first), Some(first));
+    // From the first call on whose callee may leave the meter anywhere.
+    let mut look = plan.dense;
+    for (at, op) in ops.iter().enumerate() {
+        let now = walk.now();
+        if let Some(now) = now {
+            walk.charges[now].cost += cost(ops, at, table);
+        }
+        match op {
+            Operator::Block { .. } => walk.enter(Kind::Block, now, now),
+            Operator::Loop { .. } => {
+                let header = now.map(|_| walk.segment(at + 1, true));
+                walk.enter(Kind::Loop, now, header);
+            }
+            Operator::If { .. } => {
+                let arm = now.map(|_| walk.segment(at + 1, look));
+                walk.enter(Kind::If, now, arm);
+            }
+            Operator::Else => {
+                if let Some(open) = walk.open.last() {
+                    let (from, first) = (open.from, open.now);
+                    let arm = from.map(|_| walk.segment(at + 1, look));
+                    if let Some(open) = walk.open.last_mut() {
+                        (open.kind, open.now) = (Kind::Else(first), arm);
+                    }
+                }
+            }
+            Operator::End => walk.leave(at, look),
+            Operator::Br { relative_depth } => {
+                if now.is_some() {
+                    walk.branch(at, *relative_depth, false);
+                }
+                walk.set_now(None);
+            }
+            Operator::BrIf { relative_depth } => {
+                if now.is_some() {
+                    let ends_in_trap = doomed.label(at);
+                    walk.branch(at, *relative_depth, ends_in_trap);
+                    if !ends_in_trap {
+                        let after = walk.segment(at + 1, look);
+                        walk.set_now(Some(after));
+                    }
+                }
+            }
+            Operator::BrTable { targets } => {
+                if now.is_some() {
+                    // The body was read before, so its targets can be read again.
+                    for depth in targets.targets().flatten().chain([targets.default()]) {
+                        walk.branch(at, depth, false);
+                    }
+                }
+                walk.set_now(None);
+            }
+            Operator::Return => {
+                if now.is_some() {
+                    let depth = position(walk.open.len() - 1);
+                    walk.branch(at, depth, false);
+                }
+                walk.set_now(None);
+            }
+            Operator::Unreachable => walk.set_now(None),
+            Operator::Call { function_index } => match callees.plan(*function_index) {
+                Some(callee) => {
+                    if let (Some(now), Some(flat)) = (now, callee.flat) {
+                        walk.charges[now].cost += flat;
+                    }
+                    // What a bounded callee uses is small; on the way back from a deep recursion it adds up.
+                    if now.is_some() && look && callee.bounded && callee.flat.is_none() {
+                        walk.looks.push(Charge { before: position(at + 1), cost: 0, look: true });
+                    }
+                    look |= !callee.bounded;
+                }
+                // It comes back with nothing in hand.
+                None => {}
+            },
+            Operator::CallIndirect { .. } => look = true,
+            _ => {}
+        }
+    }
+    // A segment without cost needs no look: whatever goes on for long charges something.
+    walk.charges.retain(|charge| charge.cost > 0);
+    walk.charges.append(&mut walk.looks);
+    walk.charges.sort_by_key(|charge| charge.before);
+    walk.charges
+}
+
+/// Which branches surely lead to a trap.
+struct Doomed {
+    /// For each operator that is a `br_if`: whether its label leads to `unreachable` and nowhere else.
+    labels: Vec<bool>,
+}
+
+impl Doomed {
+    fn label(&self, at: usize) -> bool {
+        self.labels.get(at).copied().unwrap_or(false)
+    }
+}
+
+/// Reads the body backwards: code is doomed when all that can follow it ends in `unreachable`, without a loop.
+fn doomed(function: &Function<'_>) -> Doomed {
+    struct Level {
+        /// Whether a branch to it is doomed.
+        label: bool,
+        /// Whether what follows its end is.
+        after: bool,
+        otherwise: Option<bool>,
+    }
+    let ops = &function.ops;
+    let mut labels = vec![false; ops.len()];
+    let mut levels: Vec<Level> = Vec::new();
+    // Of what follows the operator looked at.
+    let mut next = false;
+    for at in (0..ops.len()).rev() {
+        let target = |levels: &[Level], depth: u32| {
+            levels.len().checked_sub(1 + depth as usize).is_some_and(|level| levels[level].label)
+        };
+        next = match &ops[at] {
+            Operator::End if levels.is_empty() => {
+                levels.push(Level { label: false, after: false, otherwise: None });
+                false
+            }
+            Operator::End => {
+                let is_loop = matches!(ops[function.ends[at] as usize], Operator::Loop { .. });
+                levels.push(Level { label: next && !is_loop, after: next, otherwise: None });
+                next
+            }
+            Operator::Else => match levels.last_mut() {
+                Some(level) => {
+                    level.otherwise = Some(next);
+                    level.after
+                }
+                None => false,
+            },
+            Operator::Block { .. } | Operator::Loop { .. } => {
+                levels.pop();
+                next
+            }
+            Operator::If { .. } => match levels.pop() {
+                Some(level) => next && level.otherwise.unwrap_or(level.after),
+                None => false,
+            },
+            Operator::Br { relative_depth } => target(&levels, *relative_depth),
+            Operator::BrIf { relative_depth } => {
+                labels[at] = target(&levels, *relative_depth);
+                labels[at] && next
+            }
+            Operator::BrTable { targets } => {
+                targets.targets().flatten().chain([targets.default()]).all(|depth| target(&levels, depth))
+            }
+            Operator::Return => false,
+            Operator::Unreachable => true,
+            _ => next,
+        };
+    }
+    Doomed { labels }
+}

@@ -1,0 +1,145 @@
+//! What instructions cost (`spec/03-execution.md`, section 8; measured as `spec/fuel-calibration.md` tells).
+//!
+//! The table is part of profile `samebit-1`: another table is another profile. Which instruction is of which
+//! class is the rewriter's to know, by the names of the WebAssembly specification.
+
+/// Instructions that cost the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// What a compiler turns into no work of its own: `block`, `loop`, `end`, `else`, `nop`, `drop`, constants,
+    /// locals, `unreachable`.
+    Free,
+    /// Integer arithmetic, comparison, bits, extension and wrapping; `select`.
+    Integer,
+    /// Integer multiplication.
+    Multiply,
+    /// Integer division and remainder.
+    Divide,
+    /// `br`, `br_if`, `if`, `return`.
+    Branch,
+    /// `br_table`.
+    BranchTable,
+    /// Loads of integers and floats.
+    Load,
+    /// Stores of integers and floats.
+    Store,
+    /// `global.get`, `global.set`.
+    Global,
+    /// `call`.
+    Call,
+    /// `call_indirect`.
+    CallIndirect,
+    /// Float addition, subtraction, multiplication, comparison, sign.
+    Float,
+    /// Float `min` and `max`.
+    FloatMinMax,
+    /// Float division and square root.
+    FloatDivide,
+    /// `ceil`, `floor`, `trunc`, `nearest`.
+    FloatRound,
+    /// Conversions between floats and integers, promotion and demotion.
+    Convert,
+    /// Vector instructions that are none of the following.
+    Vector,
+    /// Vector multiplication, saturating narrowing, dot products, shifts.
+    VectorMultiply,
+    /// Vector division, square root, rounding, float `min` and `max`, conversions.
+    VectorDivide,
+    /// Vector loads and stores.
+    VectorMemory,
+    /// `memory.size`.
+    MemorySize,
+    /// `memory.copy` and `memory.fill`, beside their length.
+    MemoryBulk,
+    /// `memory.grow`, beside the pages.
+    MemoryGrow,
+}
+
+impl Class {
+    /// How many there are.
+    pub const COUNT: usize = 23;
+
+    /// All of them, in order.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Free,
+        Self::Integer,
+        Self::Multiply,
+        Self::Divide,
+        Self::Branch,
+        Self::BranchTable,
+        Self::Load,
+        Self::Store,
+        Self::Global,
+        Self::Call,
+        Self::CallIndirect,
+        Self::Float,
+        Self::FloatMinMax,
+        Self::FloatDivide,
+        Self::FloatRound,
+        Self::Convert,
+        Self::Vector,
+        Self::VectorMultiply,
+        Self::VectorDivide,
+        Self::VectorMemory,
+        Self::MemorySize,
+        Self::MemoryBulk,
+        Self::MemoryGrow,
+    ];
+}
+
+/// Fuel of each class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuelTable {
+    cost: [u32; Class::COUNT],
+    /// Bytes of `memory.copy` and `memory.fill` for one fuel, as a power of two.
+    pub bulk_bytes_log2: u32,
+    /// Fuel of each page of 64 KiB that memory grows by.
+    pub grow_page: u32,
+}
+
+impl FuelTable {
+    /// The most that an instruction may cost: a function's body then costs less than 2^29.
+    pub const COST_MAX: u32 = 200;
+
+    /// A table in which every class costs nothing.
+    pub const NOTHING: Self = Self { cost: [0; Class::COUNT], bulk_bytes_log2: 31, grow_page: 0 };
+
+    /// What an instruction of `class` costs.
+    #[must_use]
+    pub const fn cost(&self, class: Class) -> u32 {
+        self.cost[class as usize]
+    }
+
+    /// The table with another cost for `class`, at most [`FuelTable::COST_MAX`].
+    #[must_use]
+    pub const fn with(mut self, class: Class, cost: u32) -> Self {
+        self.cost[class as usize] = if cost < Self::COST_MAX { cost } else { Self::COST_MAX };
+        self
+    }
+}
+
+/// The table of profile `samebit-1`. One fuel is about the time of one simple instruction.
+pub const SAMEBIT_1: FuelTable = FuelTable { cost: [0; Class::COUNT], bulk_bytes_log2: 4, grow_page: 4_000 }
+    .with(Class::Integer, 1)
+    .with(Class::Multiply, 2)
+    .with(Class::Divide, 20)
+    .with(Class::Branch, 1)
+    .with(Class::BranchTable, 4)
+    .with(Class::Load, 2)
+    .with(Class::Store, 2)
+    .with(Class::Global, 2)
+    .with(Class::Call, 6)
+    .with(Class::CallIndirect, 10)
+    .with(Class::Float, 2)
+    .with(Class::FloatMinMax, 8)
+    .with(Class::FloatDivide, 12)
+    .with(Class::FloatRound, 4)
+    .with(Class::Convert, 5)
+    .with(Class::Vector, 2)
+    .with(Class::VectorMultiply, 4)
+    .with(Class::VectorDivide, 16)
+    .with(Class::VectorMemory, 3)
+    .with(Class::MemorySize, 2)
+    .with(Class::MemoryBulk, 20)
+    .with(Class::MemoryGrow, 200);
