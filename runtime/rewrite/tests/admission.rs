@@ -1,6 +1,8 @@
 //! Every rule of admission refuses what breaks it, and says where and with which values.
 
-use samebit_rewrite::{At, Counted, Executable, Feature, GlobalType, Refusal, prepare};
+use samebit_rewrite::{
+    At, Counted, EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_STOP, Executable, Feature, GlobalType, Refusal, prepare,
+};
 use samebit_spec::{
     param,
     task::TaskForm,
@@ -339,7 +341,8 @@ fn a_mutable_global_becomes_an_export_and_a_start_function_becomes_callable() {
         })
         .flat_map(|section| section.into_iter().map(|export| export.expect("valid").name.to_string()))
         .collect();
-    assert_eq!(exports, ["memory", "_start", "__samebit_g1", "__samebit_g2", "__samebit_start"]);
+    assert_eq!(exports[..5], ["memory", "_start", "__samebit_g1", "__samebit_g2", "__samebit_start"]);
+    assert_eq!(exports[5..], [EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_STOP]);
 }
 
 #[test]
