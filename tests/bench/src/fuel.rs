@@ -1,0 +1,280 @@
+//! Fuel against time: how often each class of instructions is executed, what a class takes, and how far apart
+//! guests are that pay the same.
+//!
+//! Instructions are counted by the rewriter itself, with a table in which one class costs 1 and all others
+//! nothing, so what is counted is what is charged. Costs are fitted to times by least squares without negative
+//! ones. The fit is advice: the table is decided in `samebit_spec::fuel`, by people.
+
+use crate::{
+    clock::{median, min},
+    engine::{self, Cache, OnWasmtime, Running, Switches},
+    kernels,
+    options::{Options, target},
+    report::{Peer, Report},
+    rewriting::{self, Rewriting},
+    tax::say,
+};
+use samebit_spec::fuel::{Class, FuelTable};
+use wasmtime::Module;
+
+/// What is counted beside instructions: bytes of bulk operations, pages of growth.
+const EXTRA: [&str; 2] = ["bulk byte", "grown page"];
+const COLUMNS: usize = Class::COUNT + EXTRA.len();
+
+/// A kernel is given rounds until it takes this long.
+const KERNEL_MS: f64 = 15.0;
+
+/// One guest or kernel.
+struct Subject {
+    name: &'static str,
+    n: i32,
+    kernel: bool,
+    plain_ms: f64,
+    samebit_ms: f64,
+    /// How often each class was executed in a call, then the extras.
+    counts: [f64; COLUMNS],
+}
+
+pub(crate) fn measure(options: &Options) -> Result<(), String> {
+    let mut subjects = Vec::new();
+    let guests: Vec<(&'static str, Option<i32>, i32)> =
+        options.guests.iter().map(|guest| (guest.name, Some(options.size(guest)), i32::MAX)).collect();
+    subjects.extend(measure_module(&options.read_module()?, &guests, options)?);
+    let kernels: Vec<(&'static str, Option<i32>, i32)> =
+        kernels::names().into_iter().map(|(name, most)| (name, None, most)).collect();
+    subjects.extend(measure_module(&kernels::module()?, &kernels, options)?);
+    let fit_plain = fit(&subjects, |subject| subject.plain_ms);
+    let fit_samebit = fit(&subjects, |subject| subject.samebit_ms);
+    let mut report = Report::new();
+    print_table(options, &subjects, &fit_plain, &fit_samebit, &mut report);
+    print_subjects(options, &subjects, &fit_samebit, &mut report);
+    report.end("fuel", options)
+}
+
+/// Columns of the tables that count: one class at a time, then bytes, then pages.
+fn counting_tables() -> impl Iterator<Item = FuelTable> {
+    let nothing = FuelTable::NOTHING;
+    let (mut bytes, mut pages) = (nothing, nothing);
+    bytes.bulk_bytes_log2 = 0;
+    pages.grow_page = 1;
+    Class::ALL.into_iter().map(move |class| nothing.with(class, 1)).chain([bytes, pages])
+}
+
+fn measure_module(
+    bytes: &[u8],
+    wanted: &[(&'static str, Option<i32>, i32)],
+    options: &Options,
+) -> Result<Vec<Subject>, String> {
+    let cache = Cache::Folder(target().join("bench/cache"));
+    let engine = engine::engine(Switches::default())?;
+    let plain = engine::compile(&engine, bytes, &cache)?;
+    let samebit = engine::compile(&engine, &Rewriting::Whole.apply(bytes)?, &cache)?;
+    let mut subjects = Vec::new();
+    for (name, n, most) in wanted {
+        subjects.push(time(name, *n, *most, &plain, &samebit, options)?);
+    }
+    for (column, table) in counting_tables().enumerate() {
+        let counting = engine::compile(&engine, &rewriting::metered(bytes, &table)?, &cache)?;
+        for subject in &mut subjects {
+            let mut running = OnWasmtime::new(&counting, Switches::default(), &format!("run_{}", subject.name))?;
+            let say = |error: String| format!("{}: {error}", subject.name);
+            running.call(subject.n).map_err(say)?;
+            let fuel = running.call(subject.n).map_err(say)?.fuel.ok_or("a rewritten module without a meter")?;
+            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+            let count = fuel as f64;
+            subject.counts[column] = count;
+        }
+    }
+    Ok(subjects)
+}
+
+fn time(
+    name: &'static str,
+    n: Option<i32>,
+    most: i32,
+    plain: &Module,
+    samebit: &Module,
+    options: &Options,
+) -> Result<Subject, String> {
+    let export = format!("run_{name}");
+    let say = |error: String| format!("{name}: {error}");
+    let mut on_plain = OnWasmtime::new(plain, Switches::default(), &export)?;
+    let mut on_samebit = OnWasmtime::new(samebit, Switches::default(), &export)?;
+    let mut rounds = n.unwrap_or(1).min(most);
+    loop {
+        let ms = on_plain.call(rounds).map_err(say)?.ms;
+        if n.is_some() || ms >= KERNEL_MS || rounds == most {
+            break;
+        }
+        rounds = rounds.saturating_mul(2).min(most);
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    on_samebit.call(rounds).map_err(say)?;
+    for _ in 0..options.reps {
+        let (left, right) = (on_plain.call(rounds).map_err(say)?, on_samebit.call(rounds).map_err(say)?);
+        if left.checksum != right.checksum && !name.starts_with("grow") {
+            return Err(format!("{name}: checksum {:#x}, rewritten {:#x}", left.checksum, right.checksum));
+        }
+        times[0].push(left.ms);
+        times[1].push(right.ms);
+    }
+    let [plain_ms, samebit_ms] = times.map(|times| if n.is_some() { median(&times) } else { min(&times) });
+    Ok(Subject { name, n: rounds, kernel: n.is_none(), plain_ms, samebit_ms, counts: [0.0; COLUMNS] })
+}
+
+/// Nanoseconds of each column, none negative, that explain the times with the least relative error, squared.
+///
+/// Chains whose time is not in their instructions, such as cache misses and mispredicted branches, are left out:
+/// they would make every load and branch dear.
+fn fit(subjects: &[Subject], ms: impl Fn(&Subject) -> f64) -> [f64; COLUMNS] {
+    const UNPRICED: [&str; 6] = ["chase", "chase_l2", "store_stride", "load_stride", "branch_random", "table_random"];
+    let rows: Vec<[f64; COLUMNS]> = subjects
+        .iter()
+        .filter(|subject| !UNPRICED.contains(&subject.name))
+        .map(|subject| subject.counts.map(|count| count / (ms(subject) * 1e6)))
+        .collect();
+    least_squares(&rows)
+}
+
+/// The non-negative `x` for which every `row . x` is nearest to 1: coordinate descent, which cannot get stuck
+/// because the error is convex.
+fn least_squares(rows: &[[f64; COLUMNS]]) -> [f64; COLUMNS] {
+    let mut x = [0.0; COLUMNS];
+    let mut residual: Vec<f64> = vec![1.0; rows.len()];
+    for _ in 0..50_000 {
+        for column in 0..COLUMNS {
+            let square: f64 = rows.iter().map(|row| row[column] * row[column]).sum();
+            if square == 0.0 {
+                continue;
+            }
+            let slope: f64 = rows.iter().zip(&residual).map(|(row, left)| row[column] * left).sum();
+            let next = (x[column] + slope / square).max(0.0);
+            let step = next - x[column];
+            if step != 0.0 {
+                x[column] = next;
+                for (row, left) in rows.iter().zip(&mut residual) {
+                    *left -= row[column] * step;
+                }
+            }
+        }
+    }
+    x
+}
+
+fn cost_of(table: &FuelTable, column: usize) -> f64 {
+    match column.checked_sub(Class::COUNT) {
+        None => f64::from(table.cost(Class::ALL[column])),
+        Some(0) => 0.5_f64.powi(i32::try_from(table.bulk_bytes_log2).unwrap_or(i32::MAX)),
+        Some(_) => f64::from(table.grow_page),
+    }
+}
+
+fn fuel_of(table: &FuelTable, subject: &Subject) -> f64 {
+    subject.counts.iter().enumerate().map(|(column, count)| count * cost_of(table, column)).sum()
+}
+
+fn name_of(column: usize) -> String {
+    column
+        .checked_sub(Class::COUNT)
+        .map_or_else(|| format!("{:?}", Class::ALL[column]), |extra| EXTRA[extra].to_owned())
+}
+
+fn print_table(
+    options: &Options,
+    subjects: &[Subject],
+    fit_plain: &[f64; COLUMNS],
+    fit_samebit: &[f64; COLUMNS],
+    report: &mut Report,
+) {
+    say!(options, "costs, and nanoseconds fitted to plain and to metered time");
+    say!(options, "{:16} {:>8} {:>9} {:>9} {:>14}", "class", "cost", "plain ns", "ours ns", "in guests");
+    for column in 0..COLUMNS {
+        let executed: f64 = subjects.iter().filter(|one| !one.kernel).map(|one| one.counts[column]).sum();
+        let (cost, plain, ours) = (cost_of(&options.table, column), fit_plain[column], fit_samebit[column]);
+        say!(options, "{:16} {cost:>8.3} {plain:>9.4} {ours:>9.4} {executed:>14.0}", name_of(column));
+        report.add(format!("fuel.fit.{}", name_of(column)), ours, "ns", None, options.reps, &format!("costs {cost}"));
+    }
+}
+
+fn print_subjects(options: &Options, subjects: &[Subject], fit: &[f64; COLUMNS], report: &mut Report) {
+    say!(
+        options,
+        "{:14} {:>11} {:>9} {:>9} {:>10} {:>8} {:>6}  share of fuel",
+        "subject",
+        "n",
+        "plain ms",
+        "ours ms",
+        "Mfuel",
+        "ns/fuel",
+        "fit"
+    );
+    let mut prices = Vec::new();
+    for subject in subjects {
+        let fuel = fuel_of(&options.table, subject);
+        let ns = subject.samebit_ms * 1e6 / fuel;
+        let fitted: f64 =
+            subject.counts.iter().zip(fit).map(|(count, ns)| count * ns).sum::<f64>() / (subject.samebit_ms * 1e6);
+        let mut shares: Vec<(f64, String)> = (0..COLUMNS)
+            .map(|column| (subject.counts[column] * cost_of(&options.table, column) / fuel, name_of(column)))
+            .collect();
+        shares.sort_by(|left, right| right.0.total_cmp(&left.0));
+        let shares: String = shares
+            .iter()
+            .take(5)
+            .filter(|(share, _)| *share > 0.02)
+            .map(|(share, name)| format!(" {name} {:.0}%", share * 100.0))
+            .collect();
+        say!(
+            options,
+            "{:14} {:>11} {:>9.2} {:>9.2} {:>10.3} {ns:>8.4} {fitted:>6.2} {shares}",
+            subject.name,
+            subject.n,
+            subject.plain_ms,
+            subject.samebit_ms,
+            fuel / 1e6
+        );
+        let kind = if subject.kernel { "kernel" } else { "guest" };
+        report.add(
+            format!("fuel.{kind}.{}", subject.name),
+            ns,
+            "ns/fuel",
+            None,
+            options.reps,
+            &format!("n={}", subject.n),
+        );
+        prices.push((ns, subject));
+    }
+    prices.sort_by(|left, right| left.0.total_cmp(&right.0));
+    for (what, kernel) in [("guests", false), ("kernels", true)] {
+        let these: Vec<_> = prices.iter().filter(|(_, subject)| subject.kernel == kernel).collect();
+        let (Some((least, cheapest)), Some((most, dearest))) = (these.first(), these.last()) else { continue };
+        let spread = most / least;
+        say!(
+            options,
+            "ns per fuel over {what}: least {least:.4} ({}), most {most:.4} ({}), spread {spread:.2}",
+            cheapest.name,
+            dearest.name
+        );
+        let peer = Some(Peer { name: "the one whose fuel takes least time", ratio: spread });
+        let case = format!("{} over {}", dearest.name, cheapest.name);
+        report.add(format!("fuel.spread.{what}"), spread, "times", peer, options.reps, &case);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMNS, least_squares};
+
+    #[test]
+    fn costs_that_explain_the_times_exactly_are_found_and_none_is_negative() {
+        let row = |first: f64, second: f64, third: f64| {
+            let mut row = [0.0; COLUMNS];
+            row[..3].copy_from_slice(&[first, second, third]);
+            row
+        };
+        // 2a + 3b = 1 and 4a + b = 1: a = 0.2, b = 0.2; the third can only make it worse.
+        let found = least_squares(&[row(2.0, 3.0, 1.0), row(4.0, 1.0, 0.0), row(2.0, 3.0, 0.0)]);
+        assert!((found[0] - 0.2).abs() < 1e-6 && (found[1] - 0.2).abs() < 1e-6, "{found:?}");
+        assert!(found.iter().all(|cost| *cost >= 0.0) && found[2] < 1e-6, "{found:?}");
+    }
+}

@@ -1,0 +1,45 @@
+//! What determinism costs, measured: `cargo xtask bench tax` and `cargo xtask bench fuel`.
+//!
+//! Guests run on every engine and setting in turn, in one process, timed by the thread's own processor time.
+//! The bench decides nothing that a job can see: it reports figures, and fails when two variants of a guest
+//! disagree on a checksum. Method and figures of the fuel table: `spec/fuel-calibration.md`.
+
+mod clock;
+mod engine;
+mod fuel;
+mod kernels;
+mod options;
+mod report;
+mod rewriting;
+mod startup;
+mod tax;
+mod variant;
+
+use options::{Area, Options};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(what) => {
+            eprintln!("{what}");
+            return ExitCode::from(2);
+        }
+    };
+    // A guest may use all the native stack that the engine allows it, and the native guests recurse too.
+    let measured = std::thread::Builder::new()
+        .stack_size(engine::STACK_BYTES + (16 << 20))
+        .spawn(move || match options.area {
+            Area::Tax => tax::measure(&options),
+            Area::Fuel => fuel::measure(&options),
+        })
+        .map_err(|error| error.to_string())
+        .and_then(|thread| thread.join().unwrap_or_else(|_| Err("the measuring thread panicked".into())));
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("error: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
