@@ -43,20 +43,24 @@ mod lanes {
     use core::arch::x86_64::{_mm_add_ps, _mm_loadu_ps, _mm_mul_ps, _mm_set1_ps, _mm_storeu_ps};
 
     #[inline]
+    #[target_feature(enable = "sse")]
     pub(super) fn splat(value: f32) -> V {
         _mm_set1_ps(value)
     }
     #[inline]
+    #[target_feature(enable = "sse")]
     pub(super) fn load(from: &[f32; 4]) -> V {
         // SAFETY: sixteen bytes are borrowed, and the load needs no alignment.
         unsafe { _mm_loadu_ps(from.as_ptr()) }
     }
     #[inline]
+    #[target_feature(enable = "sse")]
     pub(super) fn store(to: &mut [f32; 4], value: V) {
         // SAFETY: sixteen bytes are borrowed mutably, and the store needs no alignment.
         unsafe { _mm_storeu_ps(to.as_mut_ptr(), value) }
     }
     #[inline]
+    #[target_feature(enable = "sse")]
     pub(super) fn fold(sum: V, left: V, right: V) -> V {
         _mm_add_ps(sum, _mm_mul_ps(left, right))
     }
@@ -81,6 +85,19 @@ mod lanes {
     }
 }
 
+/// Calls a function that needs four lanes.
+macro_rules! with_vectors {
+    ($call:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 processor has SSE.
+        unsafe {
+            $call
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        $call
+    }};
+}
+
 use lanes::{V, fold, load, splat, store};
 
 fn quads(values: &[f32]) -> Vec<[f32; 4]> {
@@ -90,6 +107,7 @@ fn quads(values: &[f32]) -> Vec<[f32; 4]> {
 const QUADS: usize = SIDE / 4;
 
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn add_product(a: &[f32], b: &[[f32; 4]], c: &mut [[f32; 4]]) {
     for i in 0..SIDE {
         let row = &mut c[i * QUADS..][..QUADS];
@@ -111,13 +129,14 @@ pub extern "C" fn run_matmul_simd(n: i32) -> i64 {
     let b = quads(&b);
     let mut c = vec![[0.0_f32; 4]; SIDE * QUADS];
     for _ in 0..count(n) {
-        add_product(&a, &b, &mut c);
+        with_vectors!(add_product(&a, &b, &mut c));
         black_box(&mut c);
     }
     checksum(c.as_flattened())
 }
 
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse"))]
 fn add_product_blocked(a: &[f32], b: &[[f32; 4]], c: &mut [[f32; 4]]) {
     for i in (0..SIDE).step_by(2) {
         let (upper, lower) = (&a[i * SIDE..][..SIDE], &a[(i + 1) * SIDE..][..SIDE]);
@@ -144,7 +163,7 @@ pub extern "C" fn run_gemm_simd(n: i32) -> i64 {
     let b = quads(&b);
     let mut c = vec![[0.0_f32; 4]; SIDE * QUADS];
     for _ in 0..count(n) {
-        add_product_blocked(&a, &b, &mut c);
+        with_vectors!(add_product_blocked(&a, &b, &mut c));
         black_box(&mut c);
     }
     checksum(c.as_flattened())
