@@ -4,7 +4,7 @@
 //! peer's in the same run. Machines are noisy: the ratio is what may be compared.
 
 use crate::{
-    EXAMPLES, build,
+    EXAMPLES, bench_guests, build,
     children::{Devnet, stdout_of},
     set_up,
     shell::{Step, say, target},
@@ -18,7 +18,8 @@ const JOBS: usize = 50;
 pub(crate) fn run(args: &[String]) -> Step {
     match args {
         [area] if area == "market" => market(),
-        _ => Err("usage: cargo xtask bench market".into()),
+        [area, rest @ ..] if area == "tax" || area == "fuel" => bench_guests::measure(area, rest),
+        _ => Err("usage: cargo xtask bench market|tax|fuel; `tax --help` lists its options".into()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! with the exit code of what failed.
 
 mod bench;
+mod bench_guests;
 mod children;
 mod demo;
 mod shell;
@@ -18,13 +19,14 @@ cargo xtask COMMAND
   test [FILTER]      set up and run every test
   lint               formatting, clippy without warnings, licences and sources of dependencies
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
-  bench AREA         measure; AREA: market. Writes target/bench/AREA.jsonl
+  bench AREA         measure; AREA: market, tax, fuel. Writes target/bench/AREA.jsonl
 
 Examples:
   cargo xtask demo
   cargo xtask test
   cargo xtask test lazy_copier
   cargo xtask bench market
+  cargo xtask bench tax -o json
 ";
 
 fn main() -> ExitCode {

@@ -1,0 +1,22 @@
+//! `cargo xtask bench tax` and `cargo xtask bench fuel`: builds the guests and the bench, and runs it.
+//!
+//! The bench is a program of its own (`tests/bench`), because what it times must be built with optimisation,
+//! while everything else here serves in the profile that the demo and the tests share.
+
+use crate::shell::{Step, cargo, run, say, target};
+
+/// The profile that the bench is built with.
+const PROFILE: &str = "optimised";
+
+/// Measures guests, as `samebit-bench AREA` with the rest of the line.
+pub(crate) fn measure(area: &str, rest: &[String]) -> Step {
+    say("building the guests for wasm32-unknown-unknown");
+    let guests = ["--package", "samebit-bench-guests", "--lib"];
+    cargo(&[&["build", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"], &guests[..]].concat())?;
+    say("building the bench; the first time takes minutes");
+    cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
+    say("measuring; other work on this machine makes the figures worse");
+    let mut args = vec![area, "--profile", PROFILE];
+    args.extend(rest.iter().map(String::as_str));
+    run(&target().join(PROFILE).join("samebit-bench").display().to_string(), &args)
+}
