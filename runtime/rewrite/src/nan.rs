@@ -8,6 +8,11 @@
 //! - [`Nan::Eager`]: after every operator that makes a NaN.
 //! - [`Nan::Lazy`]: only where a value can be seen.
 
+mod lazy;
+mod operators;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     Nan,
     function::{Function, Types, position},
@@ -32,16 +37,16 @@ pub(crate) struct Point {
 
 /// The points of a function, by operator.
 pub(crate) fn points(function: &Function<'_>, types: &Types<'_>, nan: Nan) -> Vec<Point> {
-    let _ = types;
     match nan {
         Nan::Keep => Vec::new(),
-        Nan::Eager | Nan::Lazy => function
-            .ops
-            .iter()
-            .enumerate()
-            .filter_map(|(op, operator)| makes_nan(operator).map(|shape| Point { op: position(op), shape }))
-            .collect(),
+        Nan::Eager => eager(function),
+        Nan::Lazy => lazy::points(function, types).unwrap_or_else(|| eager(function)),
     }
+}
+
+fn eager(function: &Function<'_>) -> Vec<Point> {
+    let makes = |(op, operator)| makes_nan(operator).map(|shape| Point { op: position(op), shape });
+    function.ops.iter().enumerate().filter_map(makes).collect()
 }
 
 /// The shape of the result of an operator whose result may be a NaN that the specification leaves open.

@@ -233,7 +233,9 @@ pub(super) fn deed(operator: &Operator<'_>) -> Deed {
         O::F32x4ConvertI32x4S | O::F32x4ConvertI32x4U => Deed::Numbers,
         O::F64x2ConvertLowI32x4S | O::F64x2ConvertLowI32x4U => Deed::Numbers,
 
-        O::F32Const { value } => Deed::Constant(scalar(f32::from_bits(value.bits()).into(), value.bits() == 0x7fc0_0000)),
+        O::F32Const { value } => {
+            Deed::Constant(scalar(f32::from_bits(value.bits()).into(), value.bits() == 0x7fc0_0000))
+        }
         O::F64Const { value } => {
             Deed::Constant(scalar(f64::from_bits(value.bits()), value.bits() == 0x7ff8_0000_0000_0000))
         }
@@ -260,7 +262,6 @@ fn scalar(value: f64, canonical: bool) -> Facts {
 /// Facts of a vector constant.
 fn vector(bytes: &[u8; 16]) -> Facts {
     let bits = u128::from_le_bytes(*bytes);
-    let mut facts = EXACT;
     let canonical_4 = (0..4).all(|lane| {
         let lane = u32::try_from(bits >> (lane * 32) & 0xffff_ffff).unwrap_or(u32::MAX);
         lane == 0x7fc0_0000 || !f32::from_bits(lane).is_nan()
@@ -269,14 +270,12 @@ fn vector(bytes: &[u8; 16]) -> Facts {
         let lane = u64::try_from(bits >> (lane * 64) & 0xffff_ffff_ffff_ffff).unwrap_or(u64::MAX);
         lane == 0x7ff8_0000_0000_0000 || !f64::from_bits(lane).is_nan()
     });
-    if canonical_4 {
-        facts |= MADE_F32X4;
+    match (canonical_4, canonical_2) {
+        // No half of an `f64` NaN, and no canonical `f32` NaN, is in the other shape a NaN of another kind.
+        (true, _) => FREE,
+        (false, true) => EXACT | MADE_F64X2,
+        (false, false) => EXACT,
     }
-    if canonical_2 {
-        facts |= MADE_F64X2;
-    }
-    // A constant without NaN is a number in any shape; its other shapes' facts are of no use.
-    if canonical_4 && canonical_2 { FREE } else { facts }
 }
 
 /// What a shuffle keeps, when it moves whole lanes of 32 bits. One that cuts them shows bits.
@@ -293,8 +292,32 @@ fn shuffled(lanes: &[u8; 16]) -> Option<Facts> {
     }
 }
 
-/// Operands and results of an operator that takes and gives the same ones everywhere.
+/// Operands and results of an operator that takes and gives the same ones everywhere and goes on to the next.
+/// `None` for every other, and for operators of features whose flow of control is not followed here.
 pub(super) fn arity(operator: &Operator<'_>) -> Option<(usize, usize)> {
+    macro_rules! followed {
+        (mvp $count:expr) => {
+            $count
+        };
+        (sign_extension $count:expr) => {
+            $count
+        };
+        (saturating_float_to_int $count:expr) => {
+            $count
+        };
+        (bulk_memory $count:expr) => {
+            $count
+        };
+        (reference_types $count:expr) => {
+            $count
+        };
+        (simd $count:expr) => {
+            $count
+        };
+        ($other:ident $count:expr) => {
+            None
+        };
+    }
     macro_rules! count {
         (arity custom) => {
             None
@@ -306,7 +329,7 @@ pub(super) fn arity(operator: &Operator<'_>) -> Option<(usize, usize)> {
     macro_rules! arities {
         ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
             match operator {
-                $(Operator::$op { .. } => count!($($arity)*),)*
+                $(Operator::$op { .. } => followed!($proposal count!($($arity)*)),)*
                 _ => None,
             }
         };
