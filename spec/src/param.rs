@@ -46,6 +46,8 @@ pub const MODULE_IMPORTS_MAX: u32 = 256;
 pub const MODULE_EXPORTS_MAX: u32 = 10_000;
 /// Globals of a module. Each mutable one is part of every state root.
 pub const MODULE_GLOBALS_MAX: u32 = 1_024;
+/// Tags of exceptions of a module. Source: C++ and Rust have one each.
+pub const MODULE_TAGS_MAX: u32 = 256;
 /// Locals of a function, parameters not counted.
 pub const FUNCTION_LOCALS_MAX: u32 = 10_000;
 /// Locals of all functions together: a few bytes declare thousands. Source: 2 million compile in half a second
@@ -89,8 +91,8 @@ pub const STACK_NATIVE_FACTOR: u64 = 4;
 /// Longest constant length of `memory.copy` and `memory.fill` that is charged with its segment, in bytes.
 pub const BULK_CONSTANT_MAX: u32 = 1 << 10;
 /// Height of a call tree, in units, below which its functions do not count it. Such trees end a chain of calls, so
-/// at most one is on the stack. Source: 8 KiB.
-pub const STACK_SHALLOW_MAX: u64 = (8 << 10) / STACK_UNIT_BYTES;
+/// at most one is on the stack. Source: 256 KiB, what the call trees of real programs without recursion stay under.
+pub const STACK_SHALLOW_MAX: u64 = (256 << 10) / STACK_UNIT_BYTES;
 
 /// Fuel charged for each state root, before it is committed.
 pub const ROOT_FUEL: Fuel = Fuel(10_000);

@@ -2,14 +2,18 @@
 //! constant, so that their callers pay for them (`spec/03-execution.md`, sections 8 and 10).
 
 use samebit_spec::param;
+use wasmparser::Operator;
 
 /// What a body is to its callers. Made while the body is validated.
+///
+/// Its *last* calls are left out: those that nothing but `unreachable` follows. They account for themselves where
+/// they are made, so that a function is not judged by what it does when it panics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
     /// Functions that it calls by index, once for each call.
     pub(crate) calls: Vec<u32>,
-    /// Whether it calls through a table.
-    pub(crate) indirect: bool,
+    /// Calls through a table.
+    pub(crate) indirect: u32,
     /// Whether it is straight-line code without growth or lengths known only at run time.
     pub(crate) straight: bool,
     /// Fuel of all its operators together, and what lengths known only at run time may add between two looks.
@@ -36,7 +40,33 @@ pub(crate) struct Plan {
 }
 
 /// Most fuel of a bounded function, its calls included.
-const BOUNDED_MAX: u64 = 1 << 12;
+const BOUNDED_MAX: u64 = param::METER_STRIDE_MAX / 8;
+
+/// Tells last calls from others while operators go by in their order.
+#[derive(Debug, Default)]
+pub(crate) struct LastCalls {
+    /// Calls that so far nothing but straight-line code has followed.
+    recent: Vec<usize>,
+}
+
+impl LastCalls {
+    /// Takes the next operator, with a number of the caller's choice, and gives the calls that turn out to be last.
+    pub(crate) fn read(&mut self, number: usize, operator: &Operator<'_>) -> Vec<usize> {
+        match operator {
+            Operator::Call { .. } | Operator::CallIndirect { .. } => self.recent.push(number),
+            Operator::Unreachable => return core::mem::take(&mut self.recent),
+            Operator::If { .. }
+            | Operator::Else
+            | Operator::Loop { .. }
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::Return => self.recent.clear(),
+            _ => {}
+        }
+        Vec::new()
+    }
+}
 
 /// Plans for the functions that the module defines; `summaries[0]` is of function `imported`.
 pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
@@ -53,7 +83,7 @@ pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
         for &one in &component {
             let summary = &summaries[one];
             let (mut shallow, mut bounded, mut flat) = (!recursive, !recursive, summary.straight && !recursive);
-            if summary.indirect {
+            if summary.indirect > 0 {
                 (shallow, bounded, flat) = (false, false, false);
             }
             let (mut depth, mut stride, mut cost) = (0_u64, summary.stride, summary.cost);

@@ -6,7 +6,7 @@ use crate::{
     calls::Plan,
     function::{Function, position},
     nan::{Point, Shape},
-    segments::{Charge, constant_length},
+    segments::{Charges, Look, constant_length},
 };
 use samebit_spec::param;
 use wasm_encoder::{
@@ -37,6 +37,8 @@ pub(crate) struct Added {
     pub(crate) fill: u32,
     /// Function: `memory.grow`.
     pub(crate) grow: u32,
+    /// Function: takes the next chunk in hand.
+    pub(crate) draw: u32,
     /// Added to the index of a function type: the same type with a meter.
     pub(crate) metered: u32,
 }
@@ -50,6 +52,8 @@ pub enum Halt {
     Stack,
     /// The machine did not give memory within the limit.
     Memory,
+    /// An entry ended with an exception that nobody caught.
+    Exception,
 }
 
 impl Halt {
@@ -60,6 +64,7 @@ impl Halt {
             Self::Fuel => 1,
             Self::Stack => 2,
             Self::Memory => 3,
+            Self::Exception => 5,
         }
     }
 
@@ -70,6 +75,7 @@ impl Halt {
             1 => Some(Self::Fuel),
             2 => Some(Self::Stack),
             3 => Some(Self::Memory),
+            5 => Some(Self::Exception),
             _ => None,
         }
     }
@@ -141,12 +147,9 @@ impl Code {
         self.get(meter).i64(by).op(&Instruction::I64Add).set(meter)
     }
 
-    /// Takes the next chunk in hand when none is left. Calls nothing: a call in a loop's cold path makes the
-    /// compiler keep the loop's values in memory.
-    pub(crate) fn look(&mut self, meter: u32, added: &Added) -> &mut Self {
+    /// Takes the next chunk in hand, in any case.
+    pub(crate) fn draw(&mut self, meter: u32, added: &Added) -> &mut Self {
         let flag = MemArg { offset: 0, align: 3, memory_index: added.stop };
-        self.get(meter).i64(1 << param::METER_FUEL_SIGN).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne);
-        self.rarely();
         // The stop flag is the sign of a number, so one branch tells both.
         self.op(&Instruction::GlobalGet(added.pool))
             .op(&Instruction::I32Const(0))
@@ -159,23 +162,35 @@ impl Code {
             .i64(param::FUEL_CHUNK.cast_signed())
             .op(&Instruction::I64Sub)
             .op(&Instruction::GlobalSet(added.pool));
-        self.adjust(meter, param::FUEL_CHUNK.cast_signed()).end()
+        self.adjust(meter, param::FUEL_CHUNK.cast_signed())
     }
 
-    fn charge(&mut self, meter: u32, mut cost: u64, look: bool, added: &Added) {
+    /// Takes the next chunk in hand when none is left.
+    pub(crate) fn look(&mut self, meter: u32, look: Look, added: &Added) -> &mut Self {
+        if look == Look::No {
+            return self;
+        }
+        self.get(meter).i64(1 << param::METER_FUEL_SIGN).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne);
+        self.rarely();
+        match look {
+            Look::Call => self.get(meter).op(&Instruction::Call(added.draw)).set(meter),
+            Look::Inline | Look::No => self.draw(meter, added),
+        };
+        self.end()
+    }
+
+    fn charge(&mut self, meter: u32, mut cost: u64, look: Look, added: &Added) {
         // A segment of a very long body may cost more than is ever in hand.
         let most = param::METER_STRIDE_MAX / 2;
         while cost > most {
             self.adjust(meter, -most.cast_signed());
-            self.look(meter, added);
+            self.look(meter, Look::Call, added);
             cost -= most;
         }
         if cost > 0 {
             self.adjust(meter, -cost.cast_signed());
         }
-        if look {
-            self.look(meter, added);
-        }
+        self.look(meter, look, added);
     }
 
     pub(crate) fn finish(self, locals: &[ValType]) -> Body {
@@ -222,17 +237,21 @@ impl Scratch {
 pub(crate) trait Targets {
     /// The index to call, and whether it takes the meter.
     fn target(&self, function: u32) -> (u32, bool);
+    /// Whether it calls nothing but the host, if anything, and costs little.
+    fn is_light(&self, function: u32) -> bool;
 }
 
 /// What a body is written with.
 pub(crate) struct Parts<'p, T> {
     pub(crate) plan: Plan,
-    pub(crate) charges: &'p [Charge],
+    pub(crate) charges: &'p Charges,
     pub(crate) points: &'p [Point],
     pub(crate) added: &'p Added,
     pub(crate) targets: &'p T,
     /// Type of a block with the function's results, when the body leaves it from within.
     pub(crate) block: Option<BlockType>,
+    /// Whether fuel is charged.
+    pub(crate) meter: bool,
     /// Whether stack height is counted.
     pub(crate) stack: bool,
 }
@@ -267,14 +286,15 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
     let local = |index: u32| if index < params { index } else { index + shift };
     let height = (parts.plan.height << (param::METER_FUEL_SIGN + 1)).cast_signed();
     let counts = metered && parts.stack && !parts.plan.shallow;
-    let (mut charges, mut points) = (parts.charges.iter().peekable(), parts.points.iter().peekable());
+    let (mut charges, mut points) = (parts.charges.list.iter().peekable(), parts.points.iter().peekable());
+    let mut last_calls = parts.charges.last_calls.iter().copied().peekable();
     // At the entry height and fuel are one subtraction.
     let mut entry = if counts { height } else { 0 };
-    let mut entry_look = false;
+    let mut entry_look = Look::No;
     while let Some(charge) = charges.next_if(|charge| charge.before == 0) {
         if charge.cost <= param::METER_STRIDE_MAX / 2 {
             entry += charge.cost.cast_signed();
-            entry_look |= charge.look;
+            entry_look = charge.look;
         } else {
             code.charge(meter, charge.cost, charge.look, parts.added);
         }
@@ -282,9 +302,7 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
     if metered && entry != 0 {
         code.adjust(meter, -entry);
     }
-    if entry_look {
-        code.look(meter, parts.added);
-    }
+    code.look(meter, entry_look, parts.added);
     if counts {
         code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(parts.added, Halt::Stack).end();
     }
@@ -312,6 +330,10 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
                 code.op(&Instruction::Br(depth));
             }
             Operator::Call { function_index } => {
+                let is_last = last_calls.next_if_eq(&position(at)).is_some();
+                if is_last && metered && !parts.targets.is_light(*function_index) {
+                    last_call(&mut code, meter, parts);
+                }
                 let (target, takes) = parts.targets.target(*function_index);
                 if takes {
                     code.get(meter).op(&Instruction::Call(target)).set(meter);
@@ -320,6 +342,9 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
                 }
             }
             Operator::CallIndirect { type_index, table_index } => {
+                if last_calls.next_if_eq(&position(at)).is_some() && metered {
+                    last_call(&mut code, meter, parts);
+                }
                 let element = scratch.local(ValType::I32);
                 code.set(element).get(meter).get(element);
                 let type_index = type_index + parts.added.metered;
@@ -339,6 +364,9 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
                     code.end();
                 }
                 if metered {
+                    if parts.charges.at_end {
+                        code.look(meter, Look::Call, parts.added);
+                    }
                     code.get(meter);
                     if counts {
                         code.i64(height).op(&Instruction::I64Add);
@@ -365,6 +393,21 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
     }
     locals.extend(scratch.types);
     Ok(code.finish(&locals))
+}
+
+/// What comes before a call that only `unreachable` follows, of whose callee nothing is known: the height of all
+/// the shallow functions that may be on the stack, never given back, and a look at the meter.
+fn last_call<T>(code: &mut Code, meter: u32, parts: &Parts<'_, T>) {
+    if parts.stack && parts.plan.shallow {
+        let height = param::STACK_SHALLOW_MAX << (param::METER_FUEL_SIGN + 1);
+        code.adjust(meter, -height.cast_signed());
+    }
+    if parts.plan.bounded && parts.meter {
+        code.look(meter, Look::Call, parts.added);
+    }
+    if parts.stack && parts.plan.shallow {
+        code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(parts.added, Halt::Stack).end();
+    }
 }
 
 /// Makes the top of the stack canonical. A comparison with itself that is false for a NaN alone needs one flag of

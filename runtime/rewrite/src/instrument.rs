@@ -12,7 +12,7 @@ use crate::{
     emit::{self, Added, Body, Code, Halt, Parts, Targets},
     function::{Function, Types, position},
     global_export, nan,
-    segments::{self, Callees},
+    segments::{self, Callees, Charges, Look},
 };
 use samebit_spec::param;
 use std::collections::BTreeMap;
@@ -47,6 +47,7 @@ const BULK_IN_HAND_MAX: i64 = 1 << 12;
 /// A function that the rewriter adds, in the order in which they follow the module's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Extra {
+    Draw,
     Copy,
     Fill,
     Grow,
@@ -83,6 +84,10 @@ impl Targets for House<'_> {
             Some(plan) => (function, plan.flat.is_none()),
         }
     }
+
+    fn is_light(&self, function: u32) -> bool {
+        self.plan(function).is_none_or(|plan| plan.flat.is_some())
+    }
 }
 
 /// Renames functions to those that take the meter, for tables.
@@ -115,9 +120,10 @@ impl<'f> House<'f> {
                 halt: globals + 1,
                 pages: globals + 2,
                 stop: u32::from(facts.memory.is_some()),
-                copy: functions,
-                fill: functions + 1,
-                grow: functions + 2,
+                draw: functions,
+                copy: functions + 1,
+                fill: functions + 2,
+                grow: functions + 3,
                 metered: own_types,
             },
             extras: Vec::new(),
@@ -125,7 +131,7 @@ impl<'f> House<'f> {
             types: Vec::new(),
             has_memory: facts.memory.is_some(),
         };
-        let mut extras: Vec<Extra> = Vec::new();
+        let mut extras = vec![Extra::Draw];
         if house.has_memory {
             extras.extend([Extra::Copy, Extra::Fill, Extra::Grow]);
         }
@@ -345,6 +351,7 @@ impl<'f> House<'f> {
             Extra::Copy | Extra::Fill => {
                 self.own_type(&[ValType::I32, ValType::I32, ValType::I32, ValType::I64], &[ValType::I64])
             }
+            Extra::Draw => self.own_type(&[ValType::I64], &[ValType::I64]),
             Extra::Grow => self.own_type(&[ValType::I32, ValType::I64], &[ValType::I32, ValType::I64]),
             Extra::Import(function) | Extra::Stub(function) => self.ty(function) + self.added.metered,
             Extra::Entry(function) => self.ty(function),
@@ -407,10 +414,14 @@ impl<'f> House<'f> {
         };
         let function = Function::read(index, body, &types)?;
         let plan = self.plans[(index - self.facts.imported) as usize];
+        let nothing = || Charges { list: Vec::new(), at_end: false, last_calls: Vec::new() };
         let charges = match plan.flat {
-            Some(_) => Vec::new(),
-            None if self.settings.meter => segments::charges(&function, plan, self, &self.settings.fuel),
-            None => Vec::new(),
+            Some(_) => nothing(),
+            None => {
+                let charges = segments::charges(&function, plan, self, &self.settings.fuel);
+                let last_calls = charges.last_calls.clone();
+                if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
+            }
         };
         let points = nan::points(&function, &types, self.settings.nan);
         let block = if emit::leaves_early(&function) {
@@ -432,6 +443,7 @@ impl<'f> House<'f> {
             added: &self.added,
             targets: &*self,
             block,
+            meter: self.settings.meter,
             stack: self.settings.stack,
         };
         emit::body(&function, &parts)
@@ -445,6 +457,9 @@ impl<'f> House<'f> {
         let mut code = Code::default();
         let mut locals = Vec::new();
         match extra {
+            Extra::Draw => {
+                code.draw(0, &added).get(0).end();
+            }
             Extra::Copy | Extra::Fill => {
                 let (length, meter) = (2, 3);
                 locals.push(ValType::I64);
@@ -456,7 +471,7 @@ impl<'f> House<'f> {
                     code.op(&Instruction::If(BlockType::Empty));
                     self.pay(&mut code, cost, meter);
                     code.op(&Instruction::Else).get(meter).get(cost).op(&Instruction::I64Sub).set(meter).end();
-                    code.look(meter, &added);
+                    code.look(meter, Look::Inline, &added);
                 }
                 code.get(0).get(1).get(length);
                 code.op(&match extra {
@@ -513,6 +528,13 @@ impl<'f> House<'f> {
                 let height = param::STACK_HEIGHT_MAX << (param::METER_FUEL_SIGN + 1);
                 code.i64(height.cast_signed()).op(&Instruction::Call(self.metered(function))).set(meter);
                 self.give_back(&mut code, meter);
+                if let Some(exception) = self.facts.exception {
+                    let pool = self.added.pool;
+                    code.op(&Instruction::GlobalGet(exception)).rarely();
+                    code.op(&Instruction::GlobalGet(pool)).i64(0).op(&Instruction::I64LtS);
+                    code.rarely().halt(&self.added, Halt::Fuel).end();
+                    code.halt(&self.added, Halt::Exception).end();
+                }
                 code.end();
             }
         }

@@ -6,7 +6,7 @@
 //! whenever the function returns.
 
 use crate::{
-    calls::Plan,
+    calls::{LastCalls, Plan},
     cost::class,
     function::{Function, position},
 };
@@ -20,8 +20,29 @@ pub(crate) struct Charge {
     pub(crate) before: u32,
     /// Fuel.
     pub(crate) cost: u64,
-    /// Whether the meter is looked at.
-    pub(crate) look: bool,
+    /// How the meter is looked at.
+    pub(crate) look: Look,
+}
+
+/// How the meter is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Not at all.
+    No,
+    /// By code that calls nothing: a call on a loop's cold path makes the compiler keep the loop's values in memory.
+    Inline,
+    /// By code that calls a function of the rewriter's when there is something to do.
+    Call,
+}
+
+/// The charges of a body, by operator, and what its end does.
+#[derive(Clone, Debug)]
+pub(crate) struct Charges {
+    pub(crate) list: Vec<Charge>,
+    /// Whether the meter is looked at when the function returns.
+    pub(crate) at_end: bool,
+    /// Calls that nothing but `unreachable` follows, by operator.
+    pub(crate) last_calls: Vec<u32>,
 }
 
 /// What calls of a function cost its caller.
@@ -77,12 +98,17 @@ enum Kind {
 struct Walk {
     open: Vec<Open>,
     charges: Vec<Charge>,
-    /// Looks at the meter that charge nothing.
-    looks: Vec<Charge>,
+    /// How the meter is looked at in segments that need no look of their own.
+    look: Look,
 }
 
 impl Walk {
-    fn segment(&mut self, before: usize, look: bool) -> Segment {
+    fn segment(&mut self, before: usize) -> Segment {
+        let look = self.look;
+        self.looking(before, look)
+    }
+
+    fn looking(&mut self, before: usize, look: Look) -> Segment {
         self.charges.push(Charge { before: position(before), cost: 0, look });
         self.charges.len() - 1
     }
@@ -122,7 +148,7 @@ impl Walk {
     }
 
     /// Closes the innermost construct at its `end` and says in which segment what follows is.
-    fn leave(&mut self, at: usize, look: bool) {
+    fn leave(&mut self, at: usize) {
         let Some(open) = self.open.pop() else { return };
         let level = self.open.len();
         let escaped = open.escape_to < level;
@@ -136,63 +162,71 @@ impl Walk {
             Kind::Block => match open.joined {
                 None => open.now,
                 Some(first) if !escaped || open.escape < self.charges[first].before => Some(first),
-                Some(_) => Some(self.segment(at + 1, look)),
+                Some(_) => Some(self.segment(at + 1)),
             },
             Kind::If if !escaped => open.from,
             Kind::If if open.now.is_none() && open.joined.is_none() => {
                 // Only the way past the arm is left, and it is not the way into it.
-                open.from.map(|_| self.segment(at + 1, look))
+                open.from.map(|_| self.segment(at + 1))
             }
-            Kind::If => open.from.map(|_| self.segment(at + 1, look)),
+            Kind::If => open.from.map(|_| self.segment(at + 1)),
             Kind::Else(first) => match (first, open.now, open.joined) {
                 (None, None, None) => None,
                 _ if !escaped => open.from,
                 (Some(only), None, None) | (None, Some(only), None) => Some(only),
-                _ => Some(self.segment(at + 1, look)),
+                _ => Some(self.segment(at + 1)),
             },
         };
         let follows = match follows {
-            None if open.doomed => Some(self.segment(at + 1, look)),
+            None if open.doomed => Some(self.segment(at + 1)),
             follows => follows,
         };
         self.set_now(follows);
     }
 }
 
-/// The charges of a body, by operator. A body that is never entered with a meter has none.
-pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callees, table: &FuelTable) -> Vec<Charge> {
+/// The charges of a body that has a meter.
+pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callees, table: &FuelTable) -> Charges {
     let ops = &function.ops;
     let doomed = doomed(function);
-    let mut walk = Walk { open: Vec::new(), charges: Vec::new(), looks: Vec::new() };
-    let first = walk.segment(0, !plan.bounded);
+    let (last_calls, calls) = calls(ops);
+    let look = if plan.dense { Look::Call } else { Look::No };
+    let mut walk = Walk { open: Vec::new(), charges: Vec::new(), look };
+    let first = walk.looking(0, if plan.bounded { look } else { Look::Call });
     walk.enter(Kind::Block, Some(first), Some(first));
-    // From the first call on whose callee may leave the meter anywhere.
-    let mut look = plan.dense;
+    // Whether a call was made whose callee leaves less in hand than it found, by a bounded amount. On the way back
+    // from a deep recursion what is charged after it adds up, so the function looks at the meter when it returns.
+    let (mut unbounded, mut at_end) = (false, false);
+    let mut looks = Vec::new();
+    let mut last_call = last_calls.iter().copied().peekable();
     for (at, op) in ops.iter().enumerate() {
         let now = walk.now();
         if let Some(now) = now {
-            walk.charges[now].cost += cost(ops, at, table);
+            let cost = cost(ops, at, table);
+            walk.charges[now].cost += cost;
         }
         match op {
             Operator::Block { .. } => walk.enter(Kind::Block, now, now),
             Operator::Loop { .. } => {
-                let header = now.map(|_| walk.segment(at + 1, true));
+                let has_calls = calls[at] != calls[function.ends[at] as usize];
+                let look = if has_calls { Look::Call } else { Look::Inline };
+                let header = now.map(|_| walk.looking(at + 1, look));
                 walk.enter(Kind::Loop, now, header);
             }
             Operator::If { .. } => {
-                let arm = now.map(|_| walk.segment(at + 1, look));
+                let arm = now.map(|_| walk.segment(at + 1));
                 walk.enter(Kind::If, now, arm);
             }
             Operator::Else => {
                 if let Some(open) = walk.open.last() {
                     let (from, first) = (open.from, open.now);
-                    let arm = from.map(|_| walk.segment(at + 1, look));
+                    let arm = from.map(|_| walk.segment(at + 1));
                     if let Some(open) = walk.open.last_mut() {
                         (open.kind, open.now) = (Kind::Else(first), arm);
                     }
                 }
             }
-            Operator::End => walk.leave(at, look),
+            Operator::End => walk.leave(at),
             Operator::Br { relative_depth } => {
                 if now.is_some() {
                     walk.branch(at, *relative_depth, false);
@@ -204,7 +238,7 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
                     let ends_in_trap = doomed.label(at);
                     walk.branch(at, *relative_depth, ends_in_trap);
                     if !ends_in_trap {
-                        let after = walk.segment(at + 1, look);
+                        let after = walk.segment(at + 1);
                         walk.set_now(Some(after));
                     }
                 }
@@ -226,29 +260,57 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
                 walk.set_now(None);
             }
             Operator::Unreachable => walk.set_now(None),
-            Operator::Call { function_index } => match callees.plan(*function_index) {
-                Some(callee) => {
+            Operator::Call { .. } | Operator::CallIndirect { .. } if last_call.next_if_eq(&position(at)).is_some() => {}
+            Operator::Call { function_index } => {
+                // An import comes back with nothing in hand.
+                if let Some(callee) = callees.plan(*function_index) {
                     if let (Some(now), Some(flat)) = (now, callee.flat) {
                         walk.charges[now].cost += flat;
                     }
-                    // What a bounded callee uses is small; on the way back from a deep recursion it adds up.
-                    if now.is_some() && look && callee.bounded && callee.flat.is_none() {
-                        walk.looks.push(Charge { before: position(at + 1), cost: 0, look: true });
+                    at_end |= unbounded && callee.bounded && callee.flat.is_none();
+                    unbounded |= !callee.bounded;
+                    if plan.dense && callee.flat.is_none() && now.is_some() {
+                        looks.push(Charge { before: position(at + 1), cost: 0, look: Look::Call });
                     }
-                    look |= !callee.bounded;
                 }
-                // It comes back with nothing in hand.
-                None => {}
-            },
-            Operator::CallIndirect { .. } => look = true,
+            }
+            Operator::CallIndirect { .. } => unbounded = true,
             _ => {}
         }
+        at_end |= unbounded && walk.charges.last().is_some_and(|charge| charge.before as usize > at);
     }
     // A segment without cost needs no look: whatever goes on for long charges something.
     walk.charges.retain(|charge| charge.cost > 0);
-    walk.charges.append(&mut walk.looks);
+    walk.charges.append(&mut looks);
     walk.charges.sort_by_key(|charge| charge.before);
-    walk.charges
+    Charges { list: walk.charges, at_end, last_calls }
+}
+
+/// The last calls of a body, and for each operator how many other calls come before it.
+fn calls(ops: &[Operator<'_>]) -> (Vec<u32>, Vec<u32>) {
+    let mut reader = LastCalls::default();
+    let mut last: Vec<u32> = Vec::new();
+    for (at, op) in ops.iter().enumerate() {
+        last.extend(reader.read(at, op).into_iter().map(position));
+    }
+    let mut lasts = last.iter().copied().peekable();
+    let mut count = 0;
+    let before = ops
+        .iter()
+        .enumerate()
+        .map(|(at, op)| {
+            let before = count;
+            let is_last = lasts.next_if_eq(&position(at)).is_some();
+            let is_call = match op {
+                Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::MemoryGrow { .. } => !is_last,
+                Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => true,
+                _ => false,
+            };
+            count += u32::from(is_call);
+            before
+        })
+        .collect();
+    (last, before)
 }
 
 /// Which branches surely lead to a trap.
