@@ -6,7 +6,7 @@
 //! ones. The fit is advice: the table is decided in `samebit_spec::fuel`, by people.
 
 use crate::{
-    clock::{median, min},
+    clock::min,
     engine::{self, Cache, OnWasmtime, Running, Switches},
     kernels,
     options::{Options, target},
@@ -15,6 +15,8 @@ use crate::{
     tax::say,
 };
 use samebit_spec::fuel::{Class, FuelTable};
+use serde_json::json;
+use std::collections::BTreeMap;
 use wasmtime::Module;
 
 /// What is counted beside instructions: bytes of bulk operations, pages of growth.
@@ -48,7 +50,23 @@ pub(crate) fn measure(options: &Options) -> Result<(), String> {
     let mut report = Report::new();
     print_table(options, &subjects, &fit_plain, &fit_samebit, &mut report);
     print_subjects(options, &subjects, &fit_samebit, &mut report);
+    write_counts(&subjects)?;
     report.end("fuel", options)
+}
+
+/// Writes times and counts as they are, for whoever wants to fit another way.
+fn write_counts(subjects: &[Subject]) -> Result<(), String> {
+    let lines: String = subjects
+        .iter()
+        .map(|subject| {
+            let counts: BTreeMap<String, f64> = (0..COLUMNS).map(|column| (name_of(column), subject.counts[column])).collect();
+            let Subject { name, n, kernel, plain_ms, samebit_ms, .. } = subject;
+            let line = json!({"name": name, "n": n, "kernel": kernel, "plain_ms": plain_ms, "samebit_ms": samebit_ms, "counts": counts});
+            format!("{line}\n")
+        })
+        .collect();
+    let path = target().join("bench/fuel-counts.jsonl");
+    std::fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Columns of the tables that count: one class at a time, then bytes, then pages.
@@ -69,65 +87,99 @@ fn measure_module(
     let engine = engine::engine(Switches::default())?;
     let plain = engine::compile(&engine, bytes, &cache)?;
     let samebit = engine::compile(&engine, &Rewriting::Whole.apply(bytes)?, &cache)?;
-    let mut subjects = Vec::new();
-    for (name, n, most) in wanted {
-        subjects.push(time(name, *n, *most, &plain, &samebit, options)?);
-    }
+    let mut subjects = time(&plain, &samebit, wanted, options)?;
     for (column, table) in counting_tables().enumerate() {
         let counting = engine::compile(&engine, &rewriting::metered(bytes, &table)?, &cache)?;
         for subject in &mut subjects {
             let mut running = OnWasmtime::new(&counting, Switches::default(), &format!("run_{}", subject.name))?;
             let say = |error: String| format!("{}: {error}", subject.name);
-            running.call(subject.n).map_err(say)?;
-            let fuel = running.call(subject.n).map_err(say)?.fuel.ok_or("a rewritten module without a meter")?;
+            // A kernel's counts are those of one round times the rounds, so it need not run them all.
+            let rounds = if subject.kernel && subject.n > 64 { 64 } else { subject.n };
+            running.call(rounds).map_err(say)?;
+            let fuel = running.call(rounds).map_err(say)?.fuel.ok_or("a rewritten module without a meter")?;
             #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
             let count = fuel as f64;
-            subject.counts[column] = count;
+            subject.counts[column] = count * f64::from(subject.n) / f64::from(rounds);
         }
     }
     Ok(subjects)
 }
 
-fn time(
+/// One subject on both sides, and how it is called.
+struct Pair {
     name: &'static str,
-    n: Option<i32>,
-    most: i32,
+    n: i32,
+    kernel: bool,
+    plain: OnWasmtime,
+    samebit: OnWasmtime,
+    plain_ms: Vec<f64>,
+    samebit_ms: Vec<f64>,
+}
+
+/// Calls all subjects in turn, repetition after repetition: what the machine's speed does in the meantime, it does
+/// to all of them. The least time of each is what counts.
+fn time(
     plain: &Module,
     samebit: &Module,
+    wanted: &[(&'static str, Option<i32>, i32)],
     options: &Options,
-) -> Result<Subject, String> {
-    let export = format!("run_{name}");
-    let say = |error: String| format!("{name}: {error}");
-    let mut on_plain = OnWasmtime::new(plain, Switches::default(), &export)?;
-    let mut on_samebit = OnWasmtime::new(samebit, Switches::default(), &export)?;
-    let mut rounds = n.unwrap_or(1).min(most);
-    loop {
-        let ms = on_plain.call(rounds).map_err(say)?.ms;
-        if n.is_some() || ms >= KERNEL_MS || rounds == most {
-            break;
+) -> Result<Vec<Subject>, String> {
+    let mut pairs = Vec::new();
+    for (name, n, most) in wanted {
+        let export = format!("run_{name}");
+        let say = |error: String| format!("{name}: {error}");
+        let mut on_plain = OnWasmtime::new(plain, Switches::default(), &export)?;
+        let mut on_samebit = OnWasmtime::new(samebit, Switches::default(), &export)?;
+        let mut rounds = n.unwrap_or(1).min(*most);
+        // The first call touches the memory.
+        on_plain.call(rounds).map_err(say)?;
+        while n.is_none() && rounds < *most && on_plain.call(rounds).map_err(say)?.ms < KERNEL_MS {
+            rounds = rounds.saturating_mul(2).min(*most);
         }
-        rounds = rounds.saturating_mul(2).min(most);
+        on_samebit.call(rounds).map_err(say)?;
+        pairs.push(Pair {
+            name,
+            n: rounds,
+            kernel: n.is_none(),
+            plain: on_plain,
+            samebit: on_samebit,
+            plain_ms: Vec::new(),
+            samebit_ms: Vec::new(),
+        });
     }
-    let mut times = [Vec::new(), Vec::new()];
-    on_samebit.call(rounds).map_err(say)?;
     for _ in 0..options.reps {
-        let (left, right) = (on_plain.call(rounds).map_err(say)?, on_samebit.call(rounds).map_err(say)?);
-        if left.checksum != right.checksum && !name.starts_with("grow") {
-            return Err(format!("{name}: checksum {:#x}, rewritten {:#x}", left.checksum, right.checksum));
+        for pair in &mut pairs {
+            let say = |error: String| format!("{}: {error}", pair.name);
+            let left = pair.plain.call(pair.n).map_err(say)?;
+            let right = pair.samebit.call(pair.n).map_err(say)?;
+            // Where memory begins that was grown into depends on what was grown before.
+            if left.checksum != right.checksum && !pair.name.starts_with("grow") {
+                return Err(format!("{}: checksum {:#x}, rewritten {:#x}", pair.name, left.checksum, right.checksum));
+            }
+            pair.plain_ms.push(left.ms);
+            pair.samebit_ms.push(right.ms);
         }
-        times[0].push(left.ms);
-        times[1].push(right.ms);
     }
-    let [plain_ms, samebit_ms] = times.map(|times| if n.is_some() { median(&times) } else { min(&times) });
-    Ok(Subject { name, n: rounds, kernel: n.is_none(), plain_ms, samebit_ms, counts: [0.0; COLUMNS] })
+    Ok(pairs
+        .into_iter()
+        .map(|pair| Subject {
+            name: pair.name,
+            n: pair.n,
+            kernel: pair.kernel,
+            plain_ms: min(&pair.plain_ms),
+            samebit_ms: min(&pair.samebit_ms),
+            counts: [0.0; COLUMNS],
+        })
+        .collect())
 }
 
 /// Nanoseconds of each column, none negative, that explain the times with the least relative error, squared.
 ///
-/// Chains whose time is not in their instructions, such as cache misses and mispredicted branches, are left out:
+/// Chains whose time is not in their instructions, such as cache misses, mispredicted branches and subnormals, are left out:
 /// they would make every load and branch dear.
 fn fit(subjects: &[Subject], ms: impl Fn(&Subject) -> f64) -> [f64; COLUMNS] {
-    const UNPRICED: [&str; 6] = ["chase", "chase_l2", "store_stride", "load_stride", "branch_random", "table_random"];
+    const UNPRICED: [&str; 7] =
+        ["chase", "chase_l2", "store_stride", "load_stride", "branch_random", "table_random", "f64_mul_tiny"];
     let rows: Vec<[f64; COLUMNS]> = subjects
         .iter()
         .filter(|subject| !UNPRICED.contains(&subject.name))

@@ -35,12 +35,17 @@ pub(crate) fn module() -> Result<Vec<u8>, String> {
     wat::parse_str(&text).map_err(|error| format!("kernels: {error}"))
 }
 
-/// `run_NAME`, whose loop repeats `body` over local `x`.
+/// `run_NAME`, whose loop repeats `body` over locals `x` and `y`, which begin as `first`.
 fn chain(name: &'static str, kind: &str, first: &str, body: &str) -> Kernel {
-    unrolled(name, kind, first, body, UNROLL)
+    looped(name, kind, first, first, body, UNROLL)
 }
 
 fn unrolled(name: &'static str, kind: &str, first: &str, body: &str, times: usize) -> Kernel {
+    looped(name, kind, first, first, body, times)
+}
+
+/// What `x` and `y` begin as comes from globals that could change, or the compiler would fold the chain.
+fn looped(name: &'static str, kind: &str, first: &str, other: &str, body: &str, times: usize) -> Kernel {
     let result = match kind {
         "i32" => "(i64.extend_i32_u (local.get $x))",
         "i64" => "(local.get $x)",
@@ -50,8 +55,9 @@ fn unrolled(name: &'static str, kind: &str, first: &str, body: &str, times: usiz
     };
     let body = body.repeat(times);
     let text = format!(
-        "(func (export \"run_{name}\") (param $n i32) (result i64) (local $x {kind}) (local $y {kind}) (local $i i32)
-           (local.set $x ({first})) (local.set $y ({first}))
+        "(global $x_{name} (mut {kind}) ({first})) (global $y_{name} (mut {kind}) ({other}))
+         (func (export \"run_{name}\") (param $n i32) (result i64) (local $x {kind}) (local $y {kind}) (local $i i32)
+           (local.set $x (global.get $x_{name})) (local.set $y (global.get $y_{name}))
            (loop $l {body}
              (local.set $n (i32.sub (local.get $n) (i32.const 1)))
              (br_if $l (i32.gt_s (local.get $n) (i32.const 0))))
@@ -60,14 +66,10 @@ fn unrolled(name: &'static str, kind: &str, first: &str, body: &str, times: usiz
     Kernel { name, text }
 }
 
-/// A chain of one binary instruction on `x` and a constant.
-fn binary(name: &'static str, kind: &str, first: &str, instruction: &str, constant: &str) -> Kernel {
-    chain(
-        name,
-        kind,
-        first,
-        &format!("(local.set $x ({kind}.{instruction} (local.get $x) ({kind}.const {constant})))\n"),
-    )
+/// A chain of one binary instruction on `x` and a number.
+fn binary(name: &'static str, kind: &str, first: &str, instruction: &str, number: &str) -> Kernel {
+    let body = format!("(local.set $x ({kind}.{instruction} (local.get $x) (local.get $y)))\n");
+    looped(name, kind, first, &format!("{kind}.const {number}"), &body, UNROLL)
 }
 
 /// A chain of one unary instruction on `x`.
@@ -101,19 +103,19 @@ fn kernels() -> Vec<Kernel> {
             "div64",
             "i64",
             "i64.const 0x7fffffffffffff01",
-            "(local.set $x (i64.or (i64.div_u (i64.const 0x7ffffffffffffff1) (local.get $x)) (i64.const 3)))\n",
+            "(local.set $x (i64.or (i64.div_u (local.get $y) (local.get $x)) (i64.const 3)))\n",
         ),
         chain(
             "rem64",
             "i64",
             "i64.const 0x7fffffffffffff01",
-            "(local.set $x (i64.or (i64.rem_s (i64.const 0x7ffffffffffffff1) (local.get $x)) (i64.const 0x10001)))\n",
+            "(local.set $x (i64.or (i64.rem_s (local.get $y) (local.get $x)) (i64.const 0x10001)))\n",
         ),
         chain(
             "div32",
             "i32",
             "i32.const 0x7fffff01",
-            "(local.set $x (i32.or (i32.div_s (i32.const 0x7ffffff1) (local.get $x)) (i32.const 3)))\n",
+            "(local.set $x (i32.or (i32.div_s (local.get $y) (local.get $x)) (i32.const 3)))\n",
         ),
         chain(
             "select",
@@ -163,7 +165,7 @@ fn kernels() -> Vec<Kernel> {
         binary("f32_add", "f32", "f32.const 1.5", "add", "1.0009765625"),
         binary("f64_min", "f64", "f64.const 1.5", "min", "2.25"),
         binary("f64_max", "f64", "f64.const 1.5", "max", "-2.25"),
-        chain("f64_div", "f64", "f64.const 1.5", "(local.set $x (f64.div (f64.const 1.7) (local.get $x)))\n"),
+        chain("f64_div", "f64", "f64.const 1.7", "(local.set $x (f64.div (local.get $y) (local.get $x)))\n"),
         unary("f64_sqrt", "f64", "f64.const 3.7", "f64.sqrt"),
         unary("f32_sqrt", "f32", "f32.const 3.7", "f32.sqrt"),
         unary("f64_floor", "f64", "f64.const 3.7", "f64.floor"),
@@ -189,10 +191,10 @@ fn kernels() -> Vec<Kernel> {
         vector("v_narrow", LANES, "i8x16.narrow_i16x8_s"),
         vector("v_fadd", LANES, "f32x4.add"),
         vector("v_fmul", LANES, "f32x4.mul"),
-        vector("v_fdiv", LANES, "f32x4.div"),
+        chain("v_fdiv", "v128", LANES, "(local.set $x (f32x4.div (local.get $y) (local.get $x)))\n"),
         vector("v_fmin", LANES, "f32x4.min"),
         vector("v_fpmin", LANES, "f32x4.pmin"),
-        vector("v_ddiv", LANES, "f64x2.div"),
+        chain("v_ddiv", "v128", LANES, "(local.set $x (f64x2.div (local.get $y) (local.get $x)))\n"),
         unary("v_dsqrt", "v128", LANES, "f64x2.sqrt"),
         unary("v_fsqrt", "v128", LANES, "f32x4.sqrt"),
         unary("v_ffloor", "v128", LANES, "f32x4.floor"),
