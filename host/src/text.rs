@@ -83,6 +83,7 @@ fn trap_text(trap: Trap) -> &'static str {
         Trap::BadConversionToInteger => "bad conversion to integer",
         Trap::StackOverflow => "stack overflow",
         Trap::BadStepCode => "bad step code",
+        Trap::UncaughtException => "uncaught exception",
     }
 }
 

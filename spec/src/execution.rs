@@ -161,6 +161,8 @@ pub enum Trap {
     StackOverflow,
     /// `samebit_init`, `_step` or `_finish` returned a code that the ABI does not define.
     BadStepCode,
+    /// An exception that nobody caught.
+    UncaughtException,
 }
 
 /// Which limit a run used up.

@@ -258,6 +258,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("conversion", Trap::BadConversionToInteger),
         ("stack", Trap::StackOverflow),
         ("step-code", Trap::BadStepCode),
+        ("uncaught", Trap::UncaughtException),
     ];
     let mut all = vec![
         ("exited", Outcome::Exited { code: 3 }),

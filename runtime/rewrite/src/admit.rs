@@ -3,7 +3,12 @@
 //! Our own limits come before the validator's, section by section, so that no limit of a library decides what
 //! is admitted and no count is trusted before it is bounded.
 
-use crate::{At, Counted, Feature, GlobalType, Refusal, calls::Summary, cost};
+use crate::{
+    At, Counted, Feature, GlobalType, Refusal,
+    calls::{LastCalls, Summary},
+    cost,
+    lower::Atomic,
+};
 use samebit_spec::{
     abi,
     fuel::{Class, FuelTable},
@@ -52,6 +57,10 @@ pub(crate) struct Facts {
     pub(crate) table_functions: Vec<u32>,
     /// Of the functions that the module defines.
     pub(crate) summaries: Vec<Summary>,
+    /// Whether it has exceptions or atomics.
+    pub(crate) to_lower: bool,
+    /// The global that is not 0 while an exception is in flight. Known once it is lowered.
+    pub(crate) exception: Option<u32>,
 }
 
 /// Everything that profile `samebit-1` has of WebAssembly. A call's table index may be spelled in more bytes
@@ -68,10 +77,34 @@ fn features() -> WasmFeatures {
         | WasmFeatures::EXTENDED_CONST
 }
 
-pub(crate) fn admit(bytes: &[u8], rules: Rules, fuel: &FuelTable) -> Result<Facts, Refusal> {
-    let mut validator = Validator::new_with_features(features());
+/// Which of a module's two forms is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it was published: it may have exceptions and atomics, which `lower.rs` turns into plain code.
+    Published,
+    /// Without them.
+    Plain,
+}
+
+/// What a published module may have besides, to be lowered.
+fn lowered_features(bytes: &[u8]) -> WasmFeatures {
+    // Tags come before code. What cannot be read is refused in its turn.
+    let before_code = Parser::new(0).parse_all(bytes).map_while(Result::ok);
+    let tags = before_code
+        .take_while(|payload| !matches!(payload, Payload::CodeSectionStart { .. }))
+        .any(|payload| matches!(payload, Payload::TagSection(_)));
+    let exceptions = WasmFeatures::EXCEPTIONS | WasmFeatures::REFERENCE_TYPES;
+    if tags { WasmFeatures::THREADS | exceptions } else { WasmFeatures::THREADS }
+}
+
+pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) -> Result<Facts, Refusal> {
+    let more = match form {
+        Form::Published => lowered_features(bytes),
+        Form::Plain => WasmFeatures::empty(),
+    };
+    let mut validator = Validator::new_with_features(features() | more);
     let mut allocations = FuncValidatorAllocations::default();
-    let mut reader = Reader::new(rules, *fuel);
+    let mut reader = Reader::new(rules, form, *fuel);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| invalid(None, &error))?;
         reader.limits(&payload)?;
@@ -97,13 +130,17 @@ fn at(offset: usize) -> At {
     At { function: None, offset }
 }
 
-fn bounded(at: At, what: Counted, count: u64, max: u64) -> Result<(), Refusal> {
+pub(crate) fn bounded(at: At, what: Counted, count: u64, max: u64) -> Result<(), Refusal> {
     if count <= max { Ok(()) } else { Err(Refusal::TooMany { at, what, count, max }) }
 }
 
 /// Collects what later sections and [`Facts`] refer to.
 struct Reader {
     rules: Rules,
+    form: Form,
+    /// Tags: without one there are no exceptions.
+    tags: u32,
+    atomics: bool,
     fuel: FuelTable,
     types: Vec<FuncType>,
     /// Type of each function, imported ones first.
@@ -126,9 +163,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(rules: Rules, fuel: FuelTable) -> Self {
+    fn new(rules: Rules, form: Form, fuel: FuelTable) -> Self {
         Self {
             rules,
+            form,
+            tags: 0,
+            atomics: false,
             fuel,
             types: Vec::new(),
             functions: Vec::new(),
@@ -211,7 +251,10 @@ impl Reader {
                 }
                 Ok(())
             }
-            Payload::TagSection(section) => feature(section.range().start, Feature::Exceptions, "a tag section"),
+            Payload::TagSection(section) => match self.form {
+                Form::Published => count(section.range().start, Counted::Tags, section.count(), param::MODULE_TAGS_MAX),
+                Form::Plain => feature(section.range().start, Feature::Exceptions, "a tag section"),
+            },
             Payload::GlobalSection(section) => {
                 count(section.range().start, Counted::Globals, section.count(), param::MODULE_GLOBALS_MAX)
             }
@@ -283,6 +326,7 @@ impl Reader {
                     self.export_names.push(export.name.to_string());
                 }
             }
+            Payload::TagSection(section) => self.tags = section.count(),
             Payload::StartSection { func, .. } => self.start = Some(func),
             Payload::ElementSection(section) => {
                 for (index, element) in (0..).zip(section.into_iter_with_offsets()) {
@@ -379,7 +423,42 @@ impl Reader {
             globals: self.globals,
             table_functions: self.table_functions,
             summaries: self.summaries,
+            to_lower: self.tags > 0 || self.atomics,
+            exception: None,
         })
+    }
+
+    /// Refuses an instruction that the profile leaves out and that is not lowered.
+    fn allowed(&mut self, at: At, operator: &Operator<'_>) -> Result<(), Refusal> {
+        let (feature, instruction) = family(operator);
+        match operator {
+            Operator::MemoryInit { .. } | Operator::DataDrop { .. } | Operator::ElemDrop { .. } => {
+                return Err(Refusal::SegmentUse { at, instruction });
+            }
+            Operator::TableInit { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableSet { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableFill { .. } => return Err(Refusal::TableChange { at, instruction }),
+            Operator::TryTable { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::RefNull { .. }
+            | Operator::RefIsNull
+                if self.tags > 0 =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        match feature {
+            None => Ok(()),
+            Some(Feature::Threads) if self.form == Form::Published && Atomic::of(operator).is_some() => {
+                self.atomics = true;
+                Ok(())
+            }
+            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction.to_string() }),
+        }
     }
 
     /// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
@@ -410,15 +489,28 @@ impl Reader {
         let mut shape = Shape::default();
         let mut summary = Summary { straight: true, ..Summary::default() };
         let mut operands = 0;
+        let mut last = LastCalls::default();
+        let mut made: Vec<Option<u32>> = Vec::new();
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(wrong)?;
-            allowed(place(offset), &operator)?;
+            self.allowed(place(offset), &operator)?;
             shape.read(place(offset), &operator, &self.types)?;
             validator.op(offset, &operator).map_err(wrong)?;
             operands = operands.max(validator.operand_stack_height());
             summarise(&mut summary, &operator, &self.fuel);
+            match operator {
+                Operator::Call { function_index } => made.push(Some(function_index)),
+                Operator::CallIndirect { .. } => made.push(None),
+                _ => {}
+            }
+            for call in last.read(made.len(), &operator) {
+                // Numbered from 1 on, in the order in which they were made.
+                made[call - 1] = Some(u32::MAX);
+            }
         }
         operators.finish().map_err(wrong)?;
+        summary.indirect = crate::function::position(made.iter().filter(|call| call.is_none()).count());
+        summary.calls = made.into_iter().flatten().filter(|&call| call != u32::MAX).collect();
         let slots = u64::from(validator.len_locals()) + u64::from(operands);
         let bytes = param::STACK_FRAME_BYTES
             + param::STACK_SLOT_BYTES * slots
@@ -485,9 +577,9 @@ fn summarise(summary: &mut Summary, operator: &Operator<'_>, fuel: &FuelTable) {
     summary.stride += u64::from(fuel.cost(class)) + bulk;
     summary.cost += u64::from(fuel.cost(class));
     match operator {
-        Operator::Call { function_index } => summary.calls.push(*function_index),
-        Operator::CallIndirect { .. } => (summary.indirect, summary.straight) = (true, false),
-        Operator::Block { .. }
+        Operator::CallIndirect { .. }
+        | Operator::Unreachable
+        | Operator::Block { .. }
         | Operator::Loop { .. }
         | Operator::If { .. }
         | Operator::Br { .. }
@@ -559,6 +651,7 @@ impl Shape {
     fn read(&mut self, at: At, operator: &Operator<'_>, types: &[FuncType]) -> Result<(), Refusal> {
         let (blockty, is_loop) = match *operator {
             Operator::Block { blockty } | Operator::If { blockty } => (blockty, false),
+            Operator::TryTable { ref try_table } => (try_table.ty, false),
             Operator::Loop { blockty } => (blockty, true),
             Operator::End => {
                 if self.open.pop() == Some(true) {
@@ -584,24 +677,6 @@ impl Shape {
         self.loops += u64::from(is_loop);
         bounded(at, Counted::Nesting, self.open.len() as u64, param::NESTING_MAX)?;
         bounded(at, Counted::NestedLoops, self.loops, param::NESTED_LOOPS_MAX)
-    }
-}
-
-fn allowed(at: At, operator: &Operator<'_>) -> Result<(), Refusal> {
-    let (feature, instruction) = family(operator);
-    match operator {
-        Operator::MemoryInit { .. } | Operator::DataDrop { .. } | Operator::ElemDrop { .. } => {
-            Err(Refusal::SegmentUse { at, instruction })
-        }
-        Operator::TableInit { .. }
-        | Operator::TableCopy { .. }
-        | Operator::TableSet { .. }
-        | Operator::TableGrow { .. }
-        | Operator::TableFill { .. } => Err(Refusal::TableChange { at, instruction }),
-        _ => match feature {
-            None => Ok(()),
-            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction.to_string() }),
-        },
     }
 }
 

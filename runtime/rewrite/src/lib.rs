@@ -5,6 +5,8 @@
 //! the executable's id. It never compiles or runs anything, and it knows no WASI beyond the signatures in
 //! `samebit_spec::wasi`. Rules and their reasons: `spec/03-execution.md`, sections 2 and 3.
 //!
+//! Exceptions and atomic instructions become plain code first (`lower.rs`).
+//!
 //! What the rewritten module does beside the module's own work (`spec/03-execution.md`, sections 8 to 10):
 //! - it charges fuel, exactly, and stops when none is left (`segments.rs`, `calls.rs`);
 //! - it counts stack height, so that the depth of a recursion is the same everywhere;
@@ -26,6 +28,7 @@ mod cost;
 mod emit;
 mod function;
 mod instrument;
+mod lower;
 mod nan;
 mod refusal;
 mod segments;
@@ -33,7 +36,7 @@ mod segments;
 pub use emit::Halt;
 pub use refusal::{At, Counted, Feature, Refusal};
 
-use admit::Rules;
+use admit::{Form, Rules};
 use samebit_spec::{
     content::BlobRef,
     execution::Profile,
@@ -165,13 +168,24 @@ fn rewrite(bytes: &[u8], rules: Rules, settings: &Settings) -> Result<Executable
     if bytes.len() as u64 > param::MODULE_BYTES_MAX.0 {
         return Err(Refusal::TooLarge { len: bytes.len() as u64 });
     }
-    let facts = admit::admit(bytes, rules, &settings.fuel)?;
-    let rewritten = instrument::instrument(bytes, &facts, settings)?;
+    let facts = admit::admit(bytes, rules, Form::Published, &settings.fuel)?;
+    if !facts.to_lower {
+        return finish(bytes, bytes, facts, settings);
+    }
+    let lowered = lower::lower(bytes)?;
+    let plain = admit::admit(&lowered.bytes, rules, Form::Plain, &settings.fuel);
+    let facts = plain.map_err(|refusal| lowered.place(refusal))?;
+    finish(bytes, &lowered.bytes, admit::Facts { exception: lowered.exception, ..facts }, settings)
+}
+
+/// Instruments an admitted module, given as it was published and without exceptions.
+fn finish(published: &[u8], plain: &[u8], facts: admit::Facts, settings: &Settings) -> Result<Executable, Refusal> {
+    let rewritten = instrument::instrument(plain, &facts, settings)?;
     let mut preimage = wire::encode(&Profile::Samebit1);
     preimage.extend_from_slice(&rewritten.bytes);
     let pages = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
     Ok(Executable {
-        module: BlobRef::of(bytes),
+        module: BlobRef::of(published),
         id: ExecutableId(wire::derive("samebit/v1/executable", &preimage)),
         bytes: rewritten.bytes,
         form: facts.form,

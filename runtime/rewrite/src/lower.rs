@@ -15,13 +15,15 @@
 //!   access.
 //!
 //! The pass takes a valid module, is linear in its length apart from sorting each function's calls, keeps no
-//! recursion, and is byte-stable. An instruction becomes at most [`GROWTH_MAX`] times as long; a function from
+//! recursion, and is byte-stable. An instruction becomes at most 16 times as long; a function from
 //! which an exception can escape grows besides by one zero for each result. What it writes is admitted again, under
 //! the profile alone, so no limit and no rule is passed by.
 
 mod atomic;
 mod body;
 mod survey;
+
+pub(crate) use atomic::Atomic;
 
 use crate::{
     At, Counted, Refusal,
@@ -35,9 +37,6 @@ use wasm_encoder::{
     reencode::{self, Reencode, RoundtripReencoder},
 };
 use wasmparser::{BinaryReaderError, ExternalKind, Parser, Payload};
-
-/// Bytes that an instruction becomes, at most, per byte that it had.
-pub const GROWTH_MAX: usize = 16;
 
 /// A module without exceptions and atomics.
 pub(crate) struct Lowered {
@@ -263,4 +262,54 @@ fn code(
         bodies.raw(&body::take(added));
     }
     Ok(contents(&bodies))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lower;
+
+    /// Bytes that an instruction becomes, at most, per byte that it had.
+    const GROWTH_MAX: usize = 16;
+
+    /// Bytes by which a module of `count` times `body` is longer than one without, before and after.
+    fn growth(items: &str, open: &str, body: &str, close: &str, count: usize) -> (usize, usize) {
+        let module = |count: usize| {
+            let text = format!("(module (memory 1) {items} (func {open} {} {close}))", body.repeat(count));
+            let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{body}: {error}"));
+            let lowered = lower(&bytes).unwrap_or_else(|refusal| panic!("{refusal}")).bytes;
+            wasmparser::Validator::new().validate_all(&lowered).unwrap_or_else(|error| panic!("{body}: {error}"));
+            (bytes.len(), lowered.len())
+        };
+        let (none, some) = (module(0), module(count));
+        (some.0 - none.0, some.1 - none.1)
+    }
+
+    #[test]
+    fn an_instruction_becomes_at_most_sixteen_times_as_long() {
+        let items = "(tag $e (param i32)) (tag $f) (tag $g) (func $throw (throw $f))";
+        // Deep inside, so that labels are long.
+        let (open, close) = ("block ".repeat(200), "end ".repeat(200));
+        for body in [
+            "call $throw ",
+            "throw $f ",
+            "(throw $e (i32.const 0)) ",
+            "(throw_ref (ref.null exn)) ",
+            "throw_ref ",
+            "(block (try_table (catch $f 0))) ",
+            "(block (try_table (catch $f 0) (catch $f 0) (catch $f 0) (catch $f 0) (catch $f 0))) ",
+            "(drop (block (result i32) (try_table (catch $e 0)) unreachable)) ",
+            "(block (result i32 exnref) (try_table (catch_ref $e 0) (catch_ref $e 0)) unreachable) drop drop ",
+            "(drop (block (result exnref) (try_table (catch_all_ref 0)) unreachable)) ",
+            "br 0 ",
+            "(drop (i64.atomic.load16_u (i32.const 0))) ",
+            "(i64.atomic.store offset=3 (i32.const 0) (i64.const 0)) ",
+            "(drop (i64.atomic.rmw.cmpxchg offset=1 (i32.const 0) (i64.const 0) (i64.const 0))) ",
+            "(drop (i32.atomic.rmw16.xor_u offset=16384 (i32.const 0) (i32.const 0))) ",
+            "i32.atomic.rmw.cmpxchg offset=1 ",
+        ] {
+            // In code that is never reached, instructions need no operands.
+            let (before, after) = growth(items, &format!("{open} unreachable "), body, &close, 1_000);
+            assert!(after <= GROWTH_MAX * before, "{body}: {before} bytes became {after}");
+        }
+    }
 }

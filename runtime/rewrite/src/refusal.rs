@@ -42,6 +42,8 @@ pub enum Counted {
     MemoryPages,
     /// Globals.
     Globals,
+    /// Tags of exceptions.
+    Tags,
     /// Exports.
     Exports,
     /// Element segments.
@@ -78,6 +80,7 @@ impl fmt::Display for Counted {
             Self::TableElements => "table elements",
             Self::MemoryPages => "memory pages at the beginning",
             Self::Globals => "globals",
+            Self::Tags => "tags of exceptions",
             Self::Exports => "exports",
             Self::ElementSegments => "element segments",
             Self::DataSegments => "data segments",
@@ -98,7 +101,7 @@ impl fmt::Display for Counted {
 pub enum Feature {
     /// The component model.
     Components,
-    /// Shared memory and atomics.
+    /// Shared memory, and atomics that need one.
     Threads,
     /// Relaxed SIMD.
     RelaxedSimd,
@@ -108,11 +111,11 @@ pub enum Feature {
     MultiMemory,
     /// Tail calls.
     TailCalls,
-    /// Exceptions, the older and the newer kind.
+    /// Exceptions of the older kind, and of the newer kind what has no lowering.
     Exceptions,
     /// Garbage-collected types.
     Gc,
-    /// References as values.
+    /// References as values, those to exceptions aside.
     References,
     /// Memory pages of other sizes.
     CustomPageSizes,

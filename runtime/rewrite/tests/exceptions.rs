@@ -84,7 +84,8 @@ fn clauses_are_tried_in_order_and_an_exception_that_fits_none_goes_on() {
                 (call $say) (return))
             (call $say (i32.const 4)))"
     );
-    let body = "(call $try (i32.const 0)) (call $try (i32.const 1)) (call $try (i32.const 2)) (call $try (i32.const 3))";
+    let body =
+        "(call $try (i32.const 0)) (call $try (i32.const 1)) (call $try (i32.const 2)) (call $try (i32.const 3))";
     check("each tag", &command(&items, body), Ended::Returned, &[0, 1, 20, 4]);
     let first = "(block $one (block $two
             (try_table (catch $a $two) (catch $a $one) (catch_all $one) (throw $a)))
@@ -104,7 +105,8 @@ fn a_try_table_without_clauses_is_a_block() {
             (try_table (catch $e $h) (try_table (call $throw (i32.const 3))) (call $say (i32.const 99))) (return))
         (call $say)";
     check("inside another", &command(CPP, body), Ended::Returned, &[3]);
-    let body = "(drop (i32.const 0) (try_table (param i32) (result i32) (i32.add (i32.const 1)))) (call $say (i32.const 6))";
+    let body =
+        "(drop (i32.const 0) (try_table (param i32) (result i32) (i32.add (i32.const 1)))) (call $say (i32.const 6))";
     check("with a parameter", &command(CPP, body), Ended::Returned, &[6]);
 }
 
@@ -160,12 +162,7 @@ fn branches_leave_a_try_table_for_where_they_meant_to_go() {
     let body = "(call $say (call $f (i32.const 0))) (call $say (call $f (i32.const 1)))";
     check("br to a handler and to the function", &command(&items, body), Ended::Returned, &[1041, 1042]);
     let items = format!("{CPP} (func $f (result i32) (br 0 (i32.const 5)) (call $throw (i32.const 1)))");
-    check(
-        "br to the end of a function that throws",
-        &command(&items, "(call $say (call $f))"),
-        Ended::Returned,
-        &[5],
-    );
+    check("br to the end of a function that throws", &command(&items, "(call $say (call $f))"), Ended::Returned, &[5]);
 }
 
 #[test]
@@ -281,7 +278,8 @@ fn mutual_recursion_throws_from_any_depth() {
             (if (i32.eqz (local.get 0)) (then (call $throw (i32.const 1000)))) (call $odd (i32.sub (local.get 0) (i32.const 1))))
          (func $odd (param i32) (result i32) (i32.add (i32.const 1) (call $even (i32.sub (local.get 0) (i32.const 1)))))"
     );
-    let body = "(block $h (result i32) (try_table (catch $e $h) (drop (call $even (i32.const 2000)))) (return)) (call $say)";
+    let body =
+        "(block $h (result i32) (try_table (catch $e $h) (drop (call $even (i32.const 2000)))) (return)) (call $say)";
     check("2000 frames", &command(&items, body), Ended::Returned, &[1000]);
 }
 
@@ -307,7 +305,8 @@ fn no_handler_takes_a_trap() {
         "(throw_ref (ref.null exn))",
         "(drop (i32.atomic.load (i32.const 2)))",
     ] {
-        let items = format!("{CPP} (global $zero (mut i32) (i32.const 0)) (func $f {trap} (call $throw (i32.const 1)))");
+        let items =
+            format!("{CPP} (global $zero (mut i32) (i32.const 0)) (func $f {trap} (call $throw (i32.const 1)))");
         let body = "(block $h (try_table (catch_all $h) (call $f))) (call $say (i32.const 1))";
         check(trap, &command(&items, body), Ended::Trapped, &[]);
     }
@@ -361,7 +360,12 @@ fn atomics_on_a_memory_of_ones_own_are_plain_accesses() {
     let rest = [12, 3, 10, 10, 2, 0x57, 0xff];
     check("each kind", &command("", body), Ended::Returned, &[&trace[..], &rest[..]].concat());
     check("misaligned", &command("", "(i64.atomic.store offset=1 (i32.const 3) (i64.const 0))"), Ended::Trapped, &[]);
-    check("aligned by its offset", &command("", "(i64.atomic.store offset=5 (i32.const 3) (i64.const 0))"), Ended::Returned, &[]);
+    check(
+        "aligned by its offset",
+        &command("", "(i64.atomic.store offset=5 (i32.const 3) (i64.const 0))"),
+        Ended::Returned,
+        &[],
+    );
     check("outside", &command("", "(drop (i32.atomic.rmw.add (i32.const -4) (i32.const 0)))"), Ended::Trapped, &[]);
 }
 
@@ -381,19 +385,21 @@ fn what_has_no_lowering_is_refused_by_its_name() {
         ("(tag $e (param i64))", "", None, "a tag with parameters (i64)"),
         ("(tag $e (param i32 i32))", "", None, "a tag with parameters (i32 i32)"),
         ("(tag $e) (func (param exnref))", "", None, "an exception reference in a function's type"),
-        ("(tag $e) (type $t (func (result exnref))) (table 1 funcref)",
-         "(drop (call_indirect (type $t) (i32.const 0)))", Some(1), "an exception reference in a function's type"),
+        (
+            "(tag $e) (type $t (func (result exnref))) (table 1 funcref)",
+            "(drop (call_indirect (type $t) (i32.const 0)))",
+            Some(1),
+            "an exception reference in a function's type",
+        ),
         ("(tag $e) (global exnref (ref.null exn))", "", None, "a global that holds an exception reference"),
         ("(tag $e) (table 1 exnref)", "", None, "a table of exception references"),
     ];
     for (items, body, function, what) in exceptions {
-        assert_eq!(
-            refused(&command(items, body)),
-            (Feature::Exceptions, function, what.to_string()),
-            "{items}"
-        );
+        assert_eq!(refused(&command(items, body)), (Feature::Exceptions, function, what.to_string()), "{items}");
     }
-    for (body, what) in [("(try (do))", "try"), ("(try (do) (catch $e))", "try"), ("(rethrow 0)", "rethrow")] {
+    for (body, what) in
+        [("try end", "try"), ("try catch $e end", "try"), ("rethrow 0", "rethrow"), ("try delegate 0", "try")]
+    {
         // The older proposal, whichever of its instructions comes first.
         let (feature, function, found) = refused(&command("(tag $e)", body));
         assert_eq!((feature, function, found.as_str()), (Feature::Exceptions, Some(1), what), "{body}");
@@ -410,10 +416,7 @@ fn what_has_no_lowering_is_refused_by_its_name() {
     for (body, what) in [
         ("(drop (memory.atomic.notify (i32.const 0) (i32.const 0)))", "memory_atomic_notify"),
         ("(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const 0)))", "memory_atomic_wait32"),
-        (
-            "(drop (i32.atomic.rmw8.cmpxchg_u (i32.const 0) (i32.const 0) (i32.const 0)))",
-            "i32_atomic_rmw8_cmpxchg_u",
-        ),
+        ("(drop (i32.atomic.rmw8.cmpxchg_u (i32.const 0) (i32.const 0) (i32.const 0)))", "i32_atomic_rmw8_cmpxchg_u"),
     ] {
         let (feature, function, found) = refused(&command("", body));
         assert_eq!((feature, function, found.as_str()), (Feature::Threads, Some(1), what), "{body}");
@@ -427,7 +430,12 @@ fn exceptions_without_a_tag_of_ones_own_are_refused() {
     assert_eq!((feature, function), (Feature::Exceptions, Some(1)));
     let imported = r#"(module (import "wasi_snapshot_preview1" "fd_write" (tag)) (memory (export "memory") 1)
         (func (export "_start")))"#;
-    assert!(matches!(prepare(&wasm(imported)), Err(Refusal::Import { .. })));
+    match prepare(&wasm(imported)) {
+        Err(Refusal::Invalid { reason, .. }) => assert!(reason.contains("exceptions"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let both = imported.replace("(memory", "(tag) (memory");
+    assert!(matches!(prepare(&wasm(&both)), Err(Refusal::Import { .. })));
 }
 
 #[test]

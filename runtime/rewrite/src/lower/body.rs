@@ -22,35 +22,26 @@ pub(super) fn write(
 ) -> Result<Vec<u8>, Refusal> {
     let wrong = |error: BinaryReaderError| invalid(Some(index), &error);
     let found = survey.bodies.get(index.saturating_sub(survey.imported) as usize).copied().unwrap_or_default();
-    let results = survey.functions.get(index as usize).and_then(|ty| survey.types.get(*ty as usize));
+    let ty = survey.functions.get(index as usize).and_then(|ty| survey.types.get(*ty as usize));
     let mut writer = Writer {
+        index,
         survey,
         added,
         types,
         found,
-        first_temporary: survey
-            .functions
-            .get(index as usize)
-            .and_then(|ty| survey.types.get(*ty as usize))
-            .map_or(0, |ty| u32::try_from(ty.params().len()).unwrap_or(u32::MAX)),
-        results: lowered_all(results.map_or(&[], |ty| ty.results()))?,
+        first_temporary: ty.map_or(0, |ty| u32::try_from(ty.params().len()).unwrap_or(u32::MAX)),
+        results: lowered_all(ty.map_or(&[], |ty| ty.results()))?,
         out: Vec::with_capacity(body.range().len() * 2),
         frames: Vec::new(),
         labels: 0,
     };
-    writer.locals(body).map_err(|error| match error {
-        Fault::Read(error) => wrong(error),
-        Fault::Refused(refusal) => refusal,
-    })?;
+    writer.locals(body)?;
     writer.open_function(survey.throws(index));
     let mut operators = body.get_operators_reader().map_err(wrong)?;
     while !operators.eof() {
         let (operator, start) = operators.read_with_offset().map_err(wrong)?;
         let encoded = module.get(start..operators.original_position()).unwrap_or_default();
-        writer.operator(&operator, encoded).map_err(|error| match error {
-            Fault::Read(error) => wrong(error),
-            Fault::Refused(refusal) => refusal,
-        })?;
+        writer.operator(&operator, encoded)?;
     }
     Ok(writer.out)
 }
@@ -97,23 +88,6 @@ fn helper(instructions: &[Instruction<'_>]) -> Vec<u8> {
     out
 }
 
-enum Fault {
-    Read(BinaryReaderError),
-    Refused(Refusal),
-}
-
-impl From<BinaryReaderError> for Fault {
-    fn from(error: BinaryReaderError) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 /// An open block of the module as published.
 struct Frame {
     /// Its label in what is written, counted from the outermost.
@@ -125,6 +99,7 @@ struct Frame {
 }
 
 struct Writer<'w> {
+    index: u32,
     survey: &'w Survey,
     added: Option<Added>,
     types: &'w mut Types,
@@ -143,10 +118,11 @@ impl Writer<'_> {
         instruction.encode(&mut self.out);
     }
 
-    fn locals(&mut self, body: &FunctionBody<'_>) -> Result<(), Fault> {
+    fn locals(&mut self, body: &FunctionBody<'_>) -> Result<(), Refusal> {
+        let wrong = |error: BinaryReaderError| invalid(Some(self.index), &error);
         let mut groups = Vec::new();
-        for group in body.get_locals_reader()? {
-            let (count, ty) = group?;
+        for group in body.get_locals_reader().map_err(wrong)? {
+            let (count, ty) = group.map_err(wrong)?;
             groups.push((count, lowered(ty)?));
             self.first_temporary = self.first_temporary.saturating_add(count);
         }
@@ -184,7 +160,9 @@ impl Writer<'_> {
         frame.map_or(depth, |frame| self.depth(frame.label))
     }
 
-    fn operator(&mut self, operator: &Operator<'_>, encoded: &[u8]) -> Result<(), Fault> {
+    fn operator(&mut self, operator: &Operator<'_>, encoded: &[u8]) -> Result<(), Refusal> {
+        let index = self.index;
+        let wrong = |error: BinaryReaderError| invalid(Some(index), &error);
         match operator {
             Operator::Block { blockty } => {
                 let ty = self.block(*blockty)?;
@@ -216,7 +194,8 @@ impl Writer<'_> {
                 let depths: Vec<u32> = targets
                     .targets()
                     .map(|target| target.map(|depth| self.branch(depth, 0)))
-                    .collect::<Result<_, _>>()?;
+                    .collect::<Result<_, _>>()
+                    .map_err(wrong)?;
                 let default = self.branch(targets.default(), 0);
                 self.op(&Instruction::BrTable(depths.into(), default));
             }
@@ -239,7 +218,8 @@ impl Writer<'_> {
             Operator::RefIsNull => self.op(&Instruction::I64Eqz),
             other => match atomic::Atomic::of(other) {
                 Some(_) => {
-                    atomic::write(&mut self.out, encoded, self.found.temporaries, self.first_temporary)?;
+                    atomic::write(&mut self.out, encoded, self.found.temporaries, self.first_temporary)
+                        .map_err(wrong)?;
                 }
                 None => self.out.extend_from_slice(encoded),
             },
@@ -344,18 +324,15 @@ impl Writer<'_> {
                 break;
             }
         }
-        self.labels -= 1;
         if !taken {
-            // Still inside the outer block, whose frame is the last.
-            self.labels += 1;
             let outside = self.frames.len().checked_sub(2).and_then(|at| self.frames.get(at));
             match outside.and_then(|frame| frame.landing) {
                 Some(landing) => self.op(&Instruction::Br(self.depth(landing))),
                 // Nothing in the block can throw.
                 None => self.op(&Instruction::Unreachable),
             }
-            self.labels -= 1;
         }
+        self.labels -= 1;
     }
 
     fn throw(&mut self, tag: u32) {

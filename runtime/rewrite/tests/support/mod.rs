@@ -35,9 +35,8 @@ pub(crate) fn run(bytes: &[u8]) -> Found {
     let engine = Engine::new(&config);
     let module = Module::new(&engine, &executable.bytes).unwrap_or_else(|error| panic!("{error}"));
     let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine)
-        .instantiate_and_start(&mut store, &module)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let instance =
+        Linker::new(&engine).instantiate_and_start(&mut store, &module).unwrap_or_else(|error| panic!("{error}"));
     set(&mut store, instance, samebit_rewrite::EXPORT_FUEL, Val::I64(FUEL));
     set(&mut store, instance, samebit_rewrite::EXPORT_PAGES, Val::I32(16));
     let mut result = Ok(());
