@@ -1,128 +1,206 @@
-//! The one configuration of the engine, and what it does about each source of nondeterminism.
+//! What a run needs of an engine, and what removes each source of nondeterminism.
+//!
+//! The rewritten module carries its own meter, stack height, limit of memory and NaN rule (`samebit-rewrite`), so an
+//! engine has nothing to decide: it runs WebAssembly as the specification says, and two engines give the same
+//! receipt. [`Engine`] compiles, [`Code`] makes a [`Machine`] for one run, and `run.rs` drives it.
 //!
 //! | source | what removes it |
 //! |---|---|
-//! | sign and payload of NaN | `cranelift_nan_canonicalization`: arithmetic results are canonical at once, moves keep their bits, as the deterministic profile of Wasm 3.0 has it. Stands in for the rewriter's own pass |
-//! | relaxed SIMD | refused at admission, off in the engine |
+//! | sign and payload of NaN | the rewriter: arithmetic results are canonical at once, moves keep their bits, as the deterministic profile of Wasm 3.0 has it. The engines' own switches are off |
+//! | work done (fuel) | the rewriter: a meter in the module, by the profile's cost table. The engines' own meters decide nothing; the interpreter's cuts its time in slices |
+//! | depth of the stack | the rewriter: weighted height, charged before a frame is made. The native stack is larger than any height within the limit needs (`frames.rs`); should it end first, that is a host fault |
+//! | growth that fails now and then | the rewriter decides by the execution's limit; growth within it that this machine cannot give is a host fault, never -1 |
+//! | interruption by time | there is none: a word that another thread sets when a run is cancelled (`stop.rs`), and a cancelled run has no outcome |
+//! | relaxed SIMD | refused at admission, off in the engines |
 //! | threads, atomics, shared memory | not compiled in, refused at admission |
-//! | growth that fails now and then | the limit decides first ([`crate::guest`]); growth within it that this machine cannot give is a host fault, never -1 |
-//! | depth of the stack | [`STACK_BYTES`] of native stack, the same everywhere. Frame sizes are the compiler's, so the depth at which a guest overflows is the same only for one engine build and one architecture. Stands in until the rewriter counts stack height |
-//! | work done (fuel) | the engine's own fuel, on a pinned version with its own costs. Exact where the guest calls, returns or executes `unreachable`; a step that ends in another trap is charged all it could have used. Stands in until the rewriter meters |
-//! | interruption by time | the epoch moves only when a run is cancelled; a run that was not goes on as if nothing had been. The checks cost no fuel, and a cancelled run has no outcome |
-//! | kinds of traps | mapped to our closed list, anything else is a host fault ([`crate::run`]) |
+//! | kinds of traps | mapped to our closed list, anything else is a host fault |
 //! | memory after a trap | never looked at: the state before the step stands |
 //! | float conversions, min, max, rounding, fused operations | exact in core Wasm; nothing is fused without relaxed SIMD |
 //! | clocks, randomness, files, arguments, environment, polling | `samebit-wasi`, made of the execution alone |
 //! | half-done calls | `samebit-wasi` checks every pointer before it acts, and is charged before that |
 //! | a start function that runs before the meter | an export after rewriting, called under the meter |
 //! | limits of the compiler | the profile's module limits are lower and come first; a compile failure is a host fault |
-//! | processor features | code is made for the architecture's baseline and never for the processor at hand, so frames have the same size on all processors of one architecture |
-//! | memory64, multi-memory, tail calls, exceptions, GC, stack switching, wide arithmetic, page sizes | refused at admission, off or not compiled in |
+//! | processor features | code is made for the processor at hand: which instructions it uses changes no result of core Wasm, and frames decide nothing |
+//! | memory64, tail calls, exceptions, GC, stack switching, wide arithmetic, page sizes | refused at admission, off or not compiled in |
+//! | more than one memory | refused at admission; the engines have it for the word of `stop.rs`, which only compiled code of ours reads |
 
-use crate::{HostFault, guest, guest::Guest};
+mod interpreter;
+mod native;
+
+use crate::{
+    HostFault, Options,
+    guest::{Guest, Halt},
+};
 use samebit_rewrite::Executable;
-use wasmtime::{Config, Linker, Module, OptLevel, Strategy};
+use samebit_spec::{execution::Trap, param, state::GlobalValue};
+use std::{fmt, str::FromStr, sync::Arc};
 
-/// The engine's version, as the workspace pins it.
-const VERSION: &str = "48.0.8";
-
-/// Native stack that a guest may use.
-pub(crate) const STACK_BYTES: usize = 64 << 20;
+/// Native stack that guest code may use: what `frames.rs` shows to be enough.
+pub(crate) const STACK_BYTES: usize = crate::frames::STACK_BYTES;
 
 /// What the host's own code needs on the guest's thread, above and below the guest.
 pub(crate) const STACK_HOST_BYTES: usize = 4 << 20;
 
-/// The engine with preview1 linked to it.
-pub(crate) struct Engine {
-    engine: wasmtime::Engine,
-    linker: Linker<Guest>,
-    build: String,
+/// Bytes of a page of linear memory.
+pub(crate) const PAGE_BYTES: u64 = 64 << 10;
+
+/// Fuel that a trap forfeits at most, beside what was used.
+pub(crate) const CHUNK: u64 = param::FUEL_CHUNK;
+
+/// Which engine runs a module. Receipts do not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EngineKind {
+    /// Wasmtime with its optimising compiler, Cranelift.
+    #[default]
+    Wasmtime,
+    /// The interpreter wasmi: makes no machine code, so it needs no memory that is both written and executed.
+    Wasmi,
 }
 
-impl core::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Engine").field("build", &self.build).finish_non_exhaustive()
+impl EngineKind {
+    /// All of them, the default first.
+    pub const ALL: [Self; 2] = [Self::Wasmtime, Self::Wasmi];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wasmtime => "wasmtime",
+            Self::Wasmi => "wasmi",
+        }
     }
 }
 
-/// The baseline of this architecture. Naming a target is what keeps the compiler from asking the processor what
-/// else it can do.
-const TARGET: Option<&str> = if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-    Some("x86_64-unknown-linux-gnu")
-} else if cfg!(all(target_arch = "aarch64", target_os = "linux")) {
-    Some("aarch64-unknown-linux-gnu")
-} else if cfg!(all(target_arch = "x86_64", target_os = "macos")) {
-    Some("x86_64-apple-darwin")
-} else if cfg!(all(target_arch = "aarch64", target_os = "macos")) {
-    Some("aarch64-apple-darwin")
-} else if cfg!(all(target_arch = "x86_64", target_os = "windows")) {
-    Some("x86_64-pc-windows-msvc")
-} else {
-    None
-};
-
-fn config() -> Result<Config, HostFault> {
-    let target = TARGET.ok_or(HostFault::Platform { arch: std::env::consts::ARCH, os: std::env::consts::OS })?;
-    let mut config = Config::new();
-    config.target(target).map_err(|error| HostFault::Engine { reason: format!("{error:#}") })?;
-    config
-        .strategy(Strategy::Cranelift)
-        .cranelift_opt_level(OptLevel::Speed)
-        // Semantics: what samebit-1 leaves out is off, although admission refuses it before.
-        .cranelift_nan_canonicalization(true)
-        .wasm_simd(true)
-        .wasm_bulk_memory(true)
-        .wasm_multi_value(true)
-        .wasm_extended_const(true)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_tail_call(false)
-        .wasm_custom_page_sizes(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_stack_switching(false)
-        .wasm_shared_everything_threads(false)
-        .shared_memory(false)
-        // Meter.
-        .consume_fuel(true)
-        // Cancellation.
-        .epoch_interruption(true)
-        // Stack. The second number only has to be no smaller: nothing runs asynchronously.
-        .max_wasm_stack(STACK_BYTES)
-        .async_stack_size(STACK_BYTES + STACK_HOST_BYTES)
-        // Growth never moves memory, so it fails at instantiation or not at all.
-        .memory_reservation(4 << 30)
-        .memory_guard_size(32 << 20)
-        .memory_init_cow(true)
-        // Nobody reads a guest's backtrace: stderr is where a task explains itself.
-        .wasm_backtrace_max_frames(None)
-        .native_unwind_info(false);
-    Ok(config)
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
-impl Engine {
-    pub(crate) fn new() -> Result<Self, HostFault> {
-        let fault = |error: wasmtime::Error| HostFault::Engine { reason: format!("{error:#}") };
-        let engine = wasmtime::Engine::new(&config()?).map_err(fault)?;
-        let linker = guest::linker(&engine).map_err(fault)?;
-        Ok(Self { engine, linker, build: format!("wasmtime-{VERSION} {}", std::env::consts::ARCH) })
-    }
+/// A name that no engine has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no engine {given:?}, there are {}", names())]
+pub struct UnknownEngine {
+    /// What was given.
+    pub given: String,
+}
 
-    pub(crate) fn build(&self) -> &str {
-        &self.build
-    }
+fn names() -> String {
+    EngineKind::ALL.map(EngineKind::name).join(" and ")
+}
 
-    pub(crate) fn linker(&self) -> &Linker<Guest> {
-        &self.linker
-    }
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
 
-    /// Makes every guest of this engine ask whether it is cancelled, at its next loop or call.
-    pub(crate) fn nudge(&self) {
-        self.engine.increment_epoch();
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.into_iter().find(|kind| kind.name() == given);
+        named.ok_or_else(|| UnknownEngine { given: given.to_string() })
     }
+}
 
-    pub(crate) fn compile(&self, executable: &Executable) -> Result<Module, HostFault> {
-        Module::from_binary(&self.engine, &executable.bytes)
-            .map_err(|error| HostFault::Compile { module: executable.module.id, reason: format!("{error:#}") })
+/// Turns rewritten modules into something that runs.
+pub(crate) trait Engine: Send + Sync {
+    /// Its name, version and architecture.
+    fn build(&self) -> &str;
+
+    /// Compiles a rewritten module.
+    fn compile(&self, executable: &Arc<Executable>) -> Result<Arc<dyn Code>, HostFault>;
+}
+
+/// A compiled module, for any number of runs at a time.
+pub(crate) trait Code: Send + Sync {
+    /// A machine for one run, with nothing in it yet.
+    fn machine(&self, guest: Guest) -> Result<Box<dyn Machine>, HostFault>;
+}
+
+/// One run's instance, by the contract that `samebit-rewrite` states: the meter, the reason of a halt and the limit
+/// of memory are globals of the module.
+pub(crate) trait Machine {
+    /// Makes the instance: memory, globals, table, segments. Runs no code of the guest.
+    fn instantiate(&mut self, pages_max: u32) -> Result<(), Left>;
+
+    /// Gives the stretch that begins its fuel, and forgets why the last one halted.
+    fn refill(&mut self, fuel: i64) -> Result<(), HostFault>;
+
+    /// Calls an entry; 0 where it gives no code.
+    fn enter(&mut self, entry: Entry) -> Result<i32, Left>;
+
+    /// Fuel that is left, as the contract defines it; `None` before there is an instance.
+    fn fuel(&mut self) -> Option<i64>;
+
+    /// Why the module halted itself: the contract's code, 0 when it did not.
+    fn halt(&mut self) -> i32;
+
+    /// Linear memory; empty before there is an instance.
+    fn memory(&self) -> &[u8];
+
+    /// The mutable globals of the published module, in index order.
+    fn globals(&mut self) -> Result<Vec<GlobalValue>, HostFault>;
+
+    /// What the guest can reach.
+    fn guest(&self) -> &Guest;
+
+    /// What the guest can reach.
+    fn guest_mut(&mut self) -> &mut Guest;
+}
+
+/// An export that the runtime calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Start,
+    Initialize,
+    Command,
+    Init,
+    Step { budget: i64 },
+    Finish,
+}
+
+impl Entry {
+    pub(crate) fn name(self) -> &'static str {
+        use samebit_spec::abi;
+        match self {
+            Self::Start => samebit_rewrite::EXPORT_START,
+            Self::Initialize => abi::EXPORT_INITIALIZE,
+            Self::Command => abi::EXPORT_COMMAND,
+            Self::Init => abi::EXPORT_INIT,
+            Self::Step { .. } => abi::EXPORT_STEP,
+            Self::Finish => abi::EXPORT_FINISH,
+        }
     }
+}
+
+/// Why guest code was left before it returned.
+#[derive(Clone, Debug)]
+pub(crate) enum Left {
+    /// A call of the host ended it.
+    Halt(Halt),
+    /// It did what Wasm forbids, or halted itself: the contract's halt tells them apart.
+    Trap(Trap),
+    /// The engine or the machine failed.
+    Fault(HostFault),
+}
+
+impl Left {
+    pub(crate) fn unknown(reason: impl fmt::Display) -> Self {
+        Self::Fault(HostFault::Unknown { reason: reason.to_string() })
+    }
+}
+
+impl From<HostFault> for Left {
+    fn from(fault: HostFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What an export is missing when the rewriter did not write it.
+pub(crate) fn missing(name: &str) -> HostFault {
+    HostFault::Unknown { reason: format!("the rewritten module has no fitting export {name:?}") }
+}
+
+/// Sets an engine up.
+pub(crate) fn open(options: &Options) -> Result<Arc<dyn Engine>, HostFault> {
+    Ok(match options.engine {
+        EngineKind::Wasmtime => Arc::new(native::Native::new(options)?),
+        EngineKind::Wasmi => Arc::new(interpreter::Interpreter::new()?),
+    })
 }

@@ -13,14 +13,6 @@ pub enum HostFault {
         /// The engine's words.
         reason: String,
     },
-    /// This build has no baseline for the machine, so two like it could make different code.
-    #[error("no baseline is known for {arch} with {os}")]
-    Platform {
-        /// The processor's architecture.
-        arch: &'static str,
-        /// The operating system.
-        os: &'static str,
-    },
     /// An admitted module did not compile, which says something about the engine and nothing about the task.
     #[error("{module} was admitted and does not compile: {reason}")]
     Compile {

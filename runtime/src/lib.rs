@@ -5,29 +5,39 @@
 //! whatever this machine could not do is a [`HostFault`] and never an outcome. The crate opens no file, reads
 //! no clock and knows no money. Rules and their reasons: `spec/03-execution.md`.
 //!
-//! - `engine.rs`: the one configuration of the engine, and what it does about each source of nondeterminism.
-//! - `guest.rs`: what a running module can reach: memory within its limit, preview1, its meter.
+//! - `engine.rs`: what a run needs of an engine, and what removes each source of nondeterminism; `engine/native.rs` and
+//!   `engine/interpreter.rs` are the two there are.
+//! - `guest.rs`: what a running module can reach: preview1, behind the meter.
 //! - `run.rs`: order of a run, roots, outcome.
 //! - `serve.rs`: the guest's thread, and content and watch on the caller's.
+//! - `stop.rs`: how a run is stopped from another thread.
+//! - `frames.rs`: why the native stack never ends before the profile's height does.
+//! - `cache.rs`: compiled code that this host made before.
 //!
 //! Invariants:
 //! - R1: a receipt depends on its execution and on nothing else.
 //! - R2: a step that does not end leaves the state before it; memory after a trap is never looked at.
 //! - R3: fuel used never exceeds the execution's limit, and no step's its budget.
-#![forbid(unsafe_code)]
+//!
+//! Unsafe code is in `stop.rs` and `cache.rs` and nowhere else.
+#![deny(unsafe_code)]
 
+mod cache;
 mod engine;
 mod fault;
+mod frames;
 mod guest;
 mod run;
 mod serve;
+mod stop;
 
+pub use cache::{Cache, CodeCache};
+pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
-pub use samebit_rewrite::Refusal;
+pub use samebit_rewrite::{Executable, Refusal};
 pub use samebit_wasi::Content;
 
-use engine::Engine;
-use samebit_rewrite::Executable;
+use engine::{Code, Engine};
 use samebit_spec::{
     content::{BlobRef, Tree},
     execution::Execution,
@@ -71,16 +81,48 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
     })
 }
 
-/// The engine. One per process is enough; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Runtime {
-    engine: Arc<Engine>,
+/// How an engine is set up. No receipt depends on any of it.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which engine.
+    pub engine: EngineKind,
+    /// Where instances get their memory from. The interpreter has its own way.
+    pub allocator: Allocator,
+    /// Where compiled code is kept. The interpreter makes none.
+    pub cache: Option<Cache>,
 }
 
-/// A compiled module. Cheap to clone, so that a host keeps it for the next unit.
+/// Where instances get their memory from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allocator {
+    /// From the machine, when they are made.
+    #[default]
+    OnDemand,
+    /// From address space that is set aside when the engine is set up, 8 GiB for each instance.
+    Pooling {
+        /// Most instances at a time. One more is a host fault.
+        instances: u32,
+    },
+}
+
+/// An engine. One per process is enough; cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    engine: Arc<dyn Engine>,
+    kind: EngineKind,
+}
+
+impl core::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Runtime").field("build", &self.engine.build()).finish_non_exhaustive()
+    }
+}
+
+/// A compiled module. Cheap to clone, so that a host keeps it for the next unit. It runs on the engine that it was
+/// loaded with.
 #[derive(Clone)]
 pub struct Program {
-    module: wasmtime::Module,
+    code: Arc<dyn Code>,
     executable: Arc<Executable>,
 }
 
@@ -148,12 +190,34 @@ pub struct Finished {
 }
 
 impl Runtime {
-    /// Sets the engine up.
+    /// Sets the default engine up.
     ///
     /// # Errors
-    /// [`HostFault::Platform`] and [`HostFault::Engine`] on a machine that the engine does not support.
+    /// [`HostFault::Engine`] on a machine that the engine does not support.
     pub fn new() -> Result<Self, HostFault> {
-        Ok(Self { engine: Arc::new(Engine::new()?) })
+        Self::with(EngineKind::default())
+    }
+
+    /// Sets an engine up.
+    ///
+    /// # Errors
+    /// [`HostFault::Engine`] on a machine that the engine does not support.
+    pub fn with(engine: EngineKind) -> Result<Self, HostFault> {
+        Self::open(&Options { engine, ..Options::default() })
+    }
+
+    /// Sets an engine up as `options` say.
+    ///
+    /// # Errors
+    /// [`HostFault::Engine`] on a machine that the engine does not support, or that has too little address space.
+    pub fn open(options: &Options) -> Result<Self, HostFault> {
+        Ok(Self { engine: engine::open(options)?, kind: options.engine })
+    }
+
+    /// Which engine it is.
+    #[must_use]
+    pub fn engine(&self) -> EngineKind {
+        self.kind
     }
 
     /// The engine's build, such as `wasmtime-48.0.8 x86_64`. Not part of a receipt.
@@ -168,9 +232,16 @@ impl Runtime {
     /// [`LoadError::Refused`] when the profile does not admit it, [`LoadError::Fault`] when this host cannot
     /// compile it.
     pub fn load(&self, bytes: &[u8]) -> Result<Program, LoadError> {
-        let executable = Arc::new(samebit_rewrite::prepare(bytes)?);
-        let module = self.engine.compile(&executable)?;
-        Ok(Program { module, executable })
+        self.compile(Arc::new(samebit_rewrite::prepare(bytes)?))
+    }
+
+    /// Compiles a module that was admitted and rewritten before.
+    ///
+    /// # Errors
+    /// [`LoadError::Fault`] when this host cannot compile it.
+    pub fn compile(&self, executable: Arc<Executable>) -> Result<Program, LoadError> {
+        let code = self.engine.compile(&executable)?;
+        Ok(Program { code, executable })
     }
 
     /// Runs `execution` to its outcome.
@@ -189,6 +260,6 @@ impl Runtime {
         content: &dyn Content,
         watch: &mut dyn FnMut(Progress) -> Flow,
     ) -> Result<Finished, HostFault> {
-        serve::serve(&self.engine, program, execution, content, watch)
+        serve::serve(program, execution, content, watch)
     }
 }

@@ -6,31 +6,31 @@
 
 use crate::{
     Content, Finished, Flow, HostFault, Program, Progress,
-    engine::Engine,
-    guest::{Growth, Guest, Halt, Meter},
+    engine::{CHUNK, Entry, Left, Machine, PAGE_BYTES},
+    guest::{Guest, Halt, Meter},
     serve::{Live, Remote},
 };
-use samebit_rewrite::{EXPORT_START, global_export};
+use samebit_rewrite::Executable;
 use samebit_spec::{
-    abi::{self, StepCode},
+    abi::StepCode,
     content::{BlobRef, Tree, TreeFile, folders_begun},
     execution::{Execution, Limit, Outcome, TensorOps, Trap},
     id::StateRoot,
     param,
     receipt::{Output, Receipt},
-    state::{self, GlobalValue, MemoryRoot, StateImage},
+    state::{self, MemoryRoot, StateImage},
     task::TaskForm,
     unit::Fuel,
 };
 use samebit_wasi::{Config, Wasi};
 use std::sync::Arc;
-use wasmtime::{Global, Instance, Memory, Store, UpdateDeadline, Val, WasmParams, WasmResults};
 
-const PAGE_BYTES: u64 = 64 << 10;
+/// Most pages that any memory may grow to: its last page stays free, so that the end of memory is a number of 32
+/// bits.
+const PAGES_MAX: u64 = 65_535;
 
 /// Runs `execution` to its outcome on this thread.
 pub(crate) fn run(
-    engine: &Engine,
     program: &Program,
     execution: &Execution,
     remote: &dyn Fn() -> Remote,
@@ -50,29 +50,13 @@ pub(crate) fn run(
         ledger.repeat(0, 0);
         return ledger.finish(Outcome::Exhausted { limit: Limit::Memory }, &wasi, &content);
     }
-    let guest = Guest {
-        wasi,
-        content: remote(),
-        memory: None,
-        meter: Meter::default(),
-        growth: Growth { max_bytes: execution.limits.memory.0 },
-        live: Arc::clone(live),
-    };
-    let mut store = Store::new(program.module.engine(), guest);
-    store.limiter(|guest| &mut guest.growth);
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|guest| match guest.data().live.is_cancelled() {
-        true => Err(wasmtime::Error::new(Halt::Cancelled)),
-        // Another run of this engine was.
-        false => Ok(UpdateDeadline::Continue(1)),
-    });
-    // The epoch that a cancellation before this moved is part of the deadline.
-    if live.is_cancelled() {
+    let guest = Guest { wasi, content: remote(), meter: Meter::default(), live: Arc::clone(live) };
+    if live.stop.is_set() {
         return Err(HostFault::Cancelled);
     }
-    let mut machine = Machine { store, execution, form: executable.form, parts: None };
-    let outcome = machine.drive(engine, program, &mut ledger, &content)?;
-    ledger.finish(outcome, &machine.store.data().wasi, &content)
+    let mut run = Run { machine: program.code.machine(guest)?, execution, executable };
+    let outcome = run.drive(&mut ledger, &content)?;
+    ledger.finish(outcome, &run.machine.guest().wasi, &content)
 }
 
 /// The guest's world at its beginning.
@@ -186,37 +170,23 @@ enum End {
     OutOfFuel(Limit),
 }
 
-/// What is known of an instance: where its state is.
-struct Parts {
-    instance: Instance,
-    memory: Memory,
-    globals: Vec<Global>,
-}
-
-struct Machine<'a> {
-    store: Store<Guest>,
+struct Run<'a> {
+    machine: Box<dyn Machine>,
     execution: &'a Execution,
-    form: TaskForm,
-    parts: Option<Parts>,
+    executable: &'a Executable,
 }
 
-impl Machine<'_> {
-    fn drive(
-        &mut self,
-        engine: &Engine,
-        program: &Program,
-        ledger: &mut Committed,
-        content: &Remote,
-    ) -> Result<Outcome, HostFault> {
+impl Run<'_> {
+    fn drive(&mut self, ledger: &mut Committed, content: &Remote) -> Result<Outcome, HostFault> {
         let mut step = 0;
-        let mut end = self.stretch(|machine| machine.begin(engine, program))?;
+        let mut end = self.stretch(Self::begin)?;
         loop {
-            let used = self.store.data().meter.used;
+            let used = self.machine.guest().meter.used;
             match end {
                 End::Returned(_) | End::Exited(_) => self.commit(ledger, step)?,
                 End::Trapped(_) | End::OutOfFuel(_) => ledger.repeat(step, used),
             }
-            let live = &self.store.data().live;
+            let live = &self.machine.guest().live;
             live.set_step(step);
             live.set_fuel(used);
             let progress = Progress { step, fuel: Fuel(used), root: ledger.history.last().copied() };
@@ -240,175 +210,148 @@ impl Machine<'_> {
     }
 
     /// Up to `s_0`.
-    fn begin(&mut self, engine: &Engine, program: &Program) -> wasmtime::Result<StepCode> {
-        // Segments outside memory or table trap as the guest's doing; short of that, an admitted module within
-        // its limits fails to instantiate only for want of memory.
-        let instance = engine.linker().instantiate(&mut self.store, &program.module).map_err(|error| {
-            let known = error.is::<wasmtime::Trap>() || error.is::<Halt>();
-            if known { error } else { wasmtime::Error::new(Halt::Memory(format!("{error:#}"))) }
-        })?;
-        let missing = |name: &str| wasmtime::Error::msg(format!("the rewritten module has no export {name:?}"));
-        let memory =
-            instance.get_memory(&mut self.store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
-        let mut globals = Vec::with_capacity(program.executable.globals.len());
-        for &(index, _) in &program.executable.globals {
-            let name = global_export(index);
-            globals.push(instance.get_global(&mut self.store, &name).ok_or_else(|| missing(&name))?);
+    fn begin(&mut self) -> Result<StepCode, Left> {
+        self.machine.instantiate(self.pages_max())?;
+        self.refill()?;
+        if self.executable.start {
+            self.enter(Entry::Start)?;
         }
-        self.store.data_mut().memory = Some(memory);
-        self.parts = Some(Parts { instance, memory, globals });
-        if program.executable.start {
-            self.call::<(), ()>(EXPORT_START, ())?;
-        }
-        match self.form {
+        match self.executable.form {
             TaskForm::Command => Ok(StepCode::More),
             TaskForm::Stepped => {
-                self.call::<(), ()>(abi::EXPORT_INITIALIZE, ())?;
-                let code = self.call::<(), i32>(abi::EXPORT_INIT, ())?;
+                self.enter(Entry::Initialize)?;
+                let code = self.enter(Entry::Init)?;
                 self.conclude(code)
             }
         }
     }
 
     /// From one root to the next.
-    fn step(&mut self) -> wasmtime::Result<StepCode> {
-        match self.form {
+    fn step(&mut self) -> Result<StepCode, Left> {
+        self.refill()?;
+        match self.executable.form {
             TaskForm::Command => {
-                self.call::<(), ()>(abi::EXPORT_COMMAND, ())?;
+                self.enter(Entry::Command)?;
                 Ok(StepCode::Done)
             }
             TaskForm::Stepped => {
                 let budget = i64::try_from(self.execution.step_budget.0).unwrap_or(i64::MAX);
-                let code = self.call::<i64, i32>(abi::EXPORT_STEP, budget)?;
+                let code = self.enter(Entry::Step { budget })?;
                 self.conclude(code)
             }
         }
     }
 
     /// Reads a code, and has the result written when the work is done.
-    fn conclude(&mut self, code: i32) -> wasmtime::Result<StepCode> {
-        let undefined = || wasmtime::Error::new(Halt::Trap(Trap::BadStepCode));
-        match StepCode::from_i32(code).ok_or_else(undefined)? {
-            StepCode::Done => match StepCode::from_i32(self.call::<(), i32>(abi::EXPORT_FINISH, ())?) {
+    fn conclude(&mut self, code: i32) -> Result<StepCode, Left> {
+        let undefined = Left::Trap(Trap::BadStepCode);
+        match StepCode::from_i32(code).ok_or(undefined.clone())? {
+            StepCode::Done => match StepCode::from_i32(self.enter(Entry::Finish)?) {
                 Some(code @ (StepCode::Done | StepCode::Failed)) => Ok(code),
-                Some(StepCode::More) | None => Err(undefined()),
+                Some(StepCode::More) | None => Err(undefined),
             },
             code @ (StepCode::More | StepCode::Failed) => Ok(code),
         }
     }
 
-    fn call<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> wasmtime::Result<R> {
-        let instance = self.parts.as_ref().map(|parts| parts.instance);
-        let instance = instance.ok_or_else(|| wasmtime::Error::msg("called before instantiation"))?;
-        instance.get_typed_func::<P, R>(&mut self.store, name)?.call(&mut self.store, params)
+    /// Calls an entry. One that used more than there was has run out, whatever it returned.
+    fn enter(&mut self, entry: Entry) -> Result<i32, Left> {
+        let code = self.machine.enter(entry)?;
+        if self.machine.fuel().is_some_and(i64::is_negative) { Err(Left::Halt(Halt::Fuel)) } else { Ok(code) }
+    }
+
+    /// Pages that memory may grow to.
+    fn pages_max(&self) -> u32 {
+        let own = self.executable.memory_max_pages.map_or(PAGES_MAX, u64::from);
+        let pages = (self.execution.limits.memory.0 / PAGE_BYTES).min(own).min(PAGES_MAX);
+        u32::try_from(pages).unwrap_or(u32::MAX)
+    }
+
+    /// Puts the stretch's allowance where the guest draws from.
+    fn refill(&mut self) -> Result<(), HostFault> {
+        let allowance = self.machine.guest().meter.allowance;
+        self.machine.refill(i64::try_from(allowance).unwrap_or(i64::MAX))
     }
 
     /// Does `work` on its allowance of fuel and charges it, the state root that follows included.
-    fn stretch(&mut self, work: impl FnOnce(&mut Self) -> wasmtime::Result<StepCode>) -> Result<End, HostFault> {
-        let unknown = |error: wasmtime::Error| HostFault::Unknown { reason: format!("{error:#}") };
-        let used = self.store.data().meter.used;
+    fn stretch(&mut self, work: impl FnOnce(&mut Self) -> Result<StepCode, Left>) -> Result<End, HostFault> {
+        let used = self.machine.guest().meter.used;
         let rest = self.execution.limits.fuel.0.saturating_sub(used);
-        let (allowance, limit) = match self.form {
+        let (allowance, limit) = match self.executable.form {
             TaskForm::Stepped if self.execution.step_budget.0 < rest => (self.execution.step_budget.0, Limit::StepFuel),
             TaskForm::Stepped | TaskForm::Command => (rest, Limit::Fuel),
         };
-        self.store.data_mut().meter.allowance = allowance;
-        self.store.set_fuel(allowance).map_err(unknown)?;
+        self.machine.guest_mut().meter.allowance = allowance;
         let end = match work(self) {
             Ok(code) => End::Returned(code),
-            Err(error) => classify(error, limit)?,
+            Err(left) => self.classify(left, limit)?,
         };
-        let left = self.store.get_fuel().map_err(unknown)?.min(allowance);
+        // An instance that could not be made is charged as a trap is that strikes at once.
+        let fuel = self.machine.fuel().map_or_else(|| Some(allowance.saturating_sub(CHUNK)), |fuel| fuel.try_into().ok());
         let (end, left) = match end {
-            End::Returned(_) | End::Exited(_) => match left.checked_sub(self.root_fuel()) {
+            End::Returned(_) | End::Exited(_) => match fuel.and_then(|fuel: u64| fuel.checked_sub(self.root_fuel())) {
                 Some(left) => (end, left),
                 None => (End::OutOfFuel(limit), 0),
             },
-            End::Trapped(trap) if is_metered(trap) => (end, left),
-            End::Trapped(_) | End::OutOfFuel(_) => (end, 0),
+            End::Trapped(_) => (end, fuel.unwrap_or(0)),
+            End::OutOfFuel(_) => (end, 0),
         };
-        let meter = &mut self.store.data_mut().meter;
-        meter.used = meter.now(left);
+        let meter = &mut self.machine.guest_mut().meter;
+        meter.used = meter.now(left.min(allowance));
         Ok(end)
+    }
+
+    /// What it means that guest code was left. What the profile does not know is this host's fault.
+    fn classify(&mut self, left: Left, limit: Limit) -> Result<End, HostFault> {
+        let code = self.machine.halt();
+        let halted = samebit_rewrite::Halt::from_code(code);
+        let trap = match left {
+            Left::Fault(fault) => return Err(fault),
+            Left::Halt(Halt::Exit(code)) => return Ok(End::Exited(code)),
+            Left::Halt(Halt::Fuel) => return Ok(End::OutOfFuel(limit)),
+            Left::Halt(Halt::Content(reason)) => return Err(HostFault::Content { reason }),
+            Left::Halt(Halt::Cancelled) => return Err(HostFault::Cancelled),
+            Left::Trap(trap) => trap,
+        };
+        match (trap, halted) {
+            // A module that is told to stop leaves as if it had no fuel.
+            (Trap::Unreachable, Some(samebit_rewrite::Halt::Fuel)) if self.machine.guest().live.stop.is_set() => {
+                Err(HostFault::Cancelled)
+            }
+            (Trap::Unreachable, Some(samebit_rewrite::Halt::Fuel)) => Ok(End::OutOfFuel(limit)),
+            (Trap::Unreachable, Some(samebit_rewrite::Halt::Stack)) => Ok(End::Trapped(Trap::StackOverflow)),
+            (Trap::Unreachable, Some(samebit_rewrite::Halt::Exception)) => Ok(End::Trapped(Trap::UncaughtException)),
+            (Trap::Unreachable, Some(samebit_rewrite::Halt::Memory)) => Err(HostFault::Memory {
+                reason: format!("{} bytes could not grow within the limit", self.machine.memory().len()),
+            }),
+            (trap, None) if code == 0 => Ok(End::Trapped(trap)),
+            (trap, _) => Err(HostFault::Unknown { reason: format!("{trap:?} while the module's halt was {code}") }),
+        }
     }
 
     /// What the next root costs.
     fn root_fuel(&self) -> u64 {
-        let pages = self.parts.as_ref().map_or(0, |parts| parts.memory.size(&self.store));
-        let world = self.store.data().wasi.root_fuel().0;
+        let pages = self.machine.memory().len() as u64 / PAGE_BYTES;
+        let world = self.machine.guest().wasi.root_fuel().0;
         param::ROOT_FUEL.0.saturating_add(pages.saturating_mul(param::ROOT_FUEL_PER_PAGE.0)).saturating_add(world)
     }
 
     /// Commits to the state as it is.
     fn commit(&mut self, ledger: &mut Committed, step: u32) -> Result<(), HostFault> {
-        let unknown = |reason: &str| HostFault::Unknown { reason: reason.to_string() };
-        let parts = self.parts.as_ref().ok_or_else(|| unknown("a state without an instance"))?;
-        let mut globals = Vec::with_capacity(parts.globals.len());
-        for global in &parts.globals {
-            globals.push(match global.get(&mut self.store) {
-                Val::I32(value) => GlobalValue::I32(value.cast_unsigned()),
-                Val::I64(value) => GlobalValue::I64(value.cast_unsigned()),
-                Val::F32(bits) => GlobalValue::F32(bits),
-                Val::F64(bits) => GlobalValue::F64(bits),
-                Val::V128(value) => GlobalValue::V128(value.as_u128()),
-                _ => return Err(unknown("a global that holds a reference")),
-            });
-        }
-        let pages = parts.memory.size(&self.store);
-        let memory = state::memory_root(parts.memory.data(&self.store));
-        let guest = self.store.data();
+        let globals = self.machine.globals()?;
+        let memory = self.machine.memory();
+        let pages = memory.len() as u64 / PAGE_BYTES;
+        let unknown = |_| HostFault::Unknown { reason: "a memory beyond 32 bits".into() };
         ledger.image.step = step;
-        ledger.image.fuel = Fuel(guest.meter.used);
-        ledger.image.memory_pages = u32::try_from(pages).map_err(|_| unknown("a memory beyond 32 bits"))?;
-        ledger.image.memory = memory;
+        ledger.image.memory_pages = u32::try_from(pages).map_err(unknown)?;
+        ledger.image.memory = state::memory_root(memory);
         ledger.image.globals = globals;
+        let guest = self.machine.guest();
+        ledger.image.fuel = Fuel(guest.meter.used);
         ledger.image.wasi = guest.wasi.root();
         ledger.image.stdout = guest.wasi.stdout_blob();
         ledger.history.push(ledger.image.root());
         Ok(())
-    }
-}
-
-/// What an error of the engine means. What the profile does not know is this host's fault.
-fn classify(error: wasmtime::Error, limit: Limit) -> Result<End, HostFault> {
-    if let Some(halt) = error.downcast_ref::<Halt>() {
-        return match halt.clone() {
-            Halt::Exit(code) => Ok(End::Exited(code)),
-            Halt::Trap(trap) => Ok(End::Trapped(trap)),
-            Halt::Fuel => Ok(End::OutOfFuel(limit)),
-            Halt::Content(reason) => Err(HostFault::Content { reason }),
-            Halt::Memory(reason) => Err(HostFault::Memory { reason }),
-            Halt::Cancelled => Err(HostFault::Cancelled),
-        };
-    }
-    let unknown = || HostFault::Unknown { reason: format!("{error:#}") };
-    let trap = error.downcast_ref::<wasmtime::Trap>().ok_or_else(unknown)?;
-    Ok(End::Trapped(match trap {
-        wasmtime::Trap::OutOfFuel => return Ok(End::OutOfFuel(limit)),
-        wasmtime::Trap::UnreachableCodeReached => Trap::Unreachable,
-        wasmtime::Trap::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
-        wasmtime::Trap::TableOutOfBounds => Trap::TableOutOfBounds,
-        wasmtime::Trap::IndirectCallToNull => Trap::IndirectCallToNull,
-        wasmtime::Trap::BadSignature => Trap::BadSignature,
-        wasmtime::Trap::IntegerOverflow => Trap::IntegerOverflow,
-        wasmtime::Trap::IntegerDivisionByZero => Trap::DivisionByZero,
-        wasmtime::Trap::BadConversionToInteger => Trap::BadConversionToInteger,
-        wasmtime::Trap::StackOverflow => Trap::StackOverflow,
-        _ => return Err(unknown()),
-    }))
-}
-
-/// Whether the engine's meter is exact where this trap strikes: it is brought up to date at calls and at
-/// `unreachable`, and nowhere else. Without it a long loop that ends in a division by zero would be free.
-fn is_metered(trap: Trap) -> bool {
-    match trap {
-        Trap::Unreachable
-        | Trap::TableOutOfBounds
-        | Trap::IndirectCallToNull
-        | Trap::BadSignature
-        | Trap::StackOverflow
-        | Trap::BadStepCode => true,
-        Trap::MemoryOutOfBounds | Trap::IntegerOverflow | Trap::DivisionByZero | Trap::BadConversionToInteger => false,
     }
 }
 

@@ -1,12 +1,13 @@
 //! The guest's thread, and what it asks of the caller's: content, and leave to go on.
 //!
-//! The guest needs a native stack of a known size, so it gets a thread of its own. The caller's [`Content`] and
+//! Machine code needs a native stack of a known size, so the guest gets a thread of its own. The caller's [`Content`] and
 //! watch stay where they are and need not be `Send`.
 
 use crate::{
     Content, Finished, Flow, HostFault, Program, Progress,
-    engine::{Engine, STACK_BYTES, STACK_HOST_BYTES},
+    engine::{STACK_BYTES, STACK_HOST_BYTES},
     run,
+    stop::Stop,
 };
 use samebit_spec::{
     content::{BlobRef, Tree, TreeRef},
@@ -16,7 +17,7 @@ use samebit_spec::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
@@ -29,16 +30,12 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// What both threads see of a run under way.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    cancelled: AtomicBool,
+    pub(crate) stop: Arc<Stop>,
     fuel: AtomicU64,
     step: AtomicU32,
 }
 
 impl Live {
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
-    }
-
     pub(crate) fn set_fuel(&self, fuel: u64) {
         self.fuel.store(fuel, Ordering::Relaxed);
     }
@@ -103,7 +100,6 @@ impl Content for Remote {
 
 /// Runs on a new thread and answers it from this one until it is done.
 pub(crate) fn serve(
-    engine: &Arc<Engine>,
     program: &Program,
     execution: &Execution,
     content: &dyn Content,
@@ -112,11 +108,10 @@ pub(crate) fn serve(
     let live = Arc::new(Live::default());
     let (asks, answers) = mpsc::channel();
     let guest = {
-        let (engine, program, execution, live) =
-            (Arc::clone(engine), program.clone(), execution.clone(), Arc::clone(&live));
+        let (program, execution, live) = (program.clone(), execution.clone(), Arc::clone(&live));
         move || {
             let remote = || Remote { asks: asks.clone() };
-            let done = run::run(&engine, &program, &execution, &remote, &live);
+            let done = run::run(&program, &execution, &remote, &live);
             // Nobody is left to tell when the caller has cancelled.
             let _ = asks.send(Ask::Done(Box::new(done)));
         }
@@ -127,20 +122,16 @@ pub(crate) fn serve(
         .spawn(guest)
         .map_err(|error| HostFault::Thread { reason: error.to_string() })?;
     // Also when the caller's content or watch panics: the guest must not go on without it.
-    let _cancelling = Cancelling { engine, live: &live };
+    let _cancelling = Cancelling(&live.stop);
     answer(&answers, &live, content, watch)
 }
 
 /// Cancels the run when its caller is done with it, however that came.
-struct Cancelling<'a> {
-    engine: &'a Engine,
-    live: &'a Live,
-}
+struct Cancelling<'a>(&'a Stop);
 
 impl Drop for Cancelling<'_> {
     fn drop(&mut self) {
-        self.live.cancelled.store(true, Ordering::Release);
-        self.engine.nudge();
+        self.0.set();
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use samebit_runtime::Flow;
+use samebit_runtime::{EngineKind, Flow};
 use samebit_spec::{
     content::BlobRef,
     execution::{Execution, Outcome, Trap},
@@ -10,7 +10,7 @@ use samebit_spec::{
     unit::Fuel,
 };
 use samebit_wasi::{Config, Wasi};
-use support::{Store, command, execution, exit_code, load, run, run_in, runtime, stepped, watched};
+use support::{Store, command, execution, exit_code, load, run, run_in, stepped, watched};
 
 /// Prints its clock, 16 random bytes and how many arguments and variables it sees.
 fn curious() -> String {
@@ -279,9 +279,22 @@ fn arithmetic_gives_the_canonical_nan_and_moves_keep_every_bit() {
 
 #[test]
 fn an_engine_names_its_build() {
-    let build = runtime().engine_build();
     let lock = include_str!("../../Cargo.lock");
-    let version = build.strip_prefix("wasmtime-").and_then(|rest| rest.split(' ').next()).expect("wasmtime-X arch");
-    assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{version}\"\n")), "{build}");
-    assert!(build.ends_with(std::env::consts::ARCH), "{build}");
+    for runtime in support::runtimes() {
+        let (build, name) = (runtime.engine_build(), runtime.engine().name());
+        let rest = build.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+        let version = rest.and_then(|rest| rest.split(' ').next()).expect("NAME-VERSION ARCH");
+        assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "{build}");
+        assert!(build.ends_with(std::env::consts::ARCH), "{build}");
+    }
+}
+
+#[test]
+fn an_engine_is_chosen_by_its_name() {
+    for kind in EngineKind::ALL {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+        assert_eq!(samebit_runtime::Runtime::with(kind).expect("this machine has the engine").engine(), kind);
+    }
+    let unknown = "v8".parse::<EngineKind>().expect_err("no such engine");
+    assert!(unknown.to_string().contains("wasmi"), "{unknown}");
 }

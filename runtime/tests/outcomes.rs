@@ -299,23 +299,27 @@ fn a_program_or_tensor_version_that_the_execution_does_not_name_is_a_host_fault(
 #[test]
 fn a_watch_that_says_stop_ends_the_run_between_steps_and_within_one() {
     let steps = load(&stepped("", "(i32.const 1)", "(i32.const 1)", "(i32.const 0)"));
-    let mut seen = 0;
-    let stopped = runtime().run(&steps, &execution(&steps), &Store::default(), &mut |progress| {
-        seen += u32::from(progress.root.is_some());
-        if seen == 3 { Flow::Stop } else { Flow::Go }
-    });
-    assert_eq!((stopped, seen), (Err(HostFault::Cancelled), 3));
+    for (runtime, program) in steps.each() {
+        let mut seen = 0;
+        let stopped = runtime.run(program, &execution(&steps), &Store::default(), &mut |progress| {
+            seen += u32::from(progress.root.is_some());
+            if seen == 3 { Flow::Stop } else { Flow::Go }
+        });
+        assert_eq!((stopped, seen), (Err(HostFault::Cancelled), 3));
+    }
 
     let busy = load(&command("", "(loop (drop (call $yield)) (br 0))"));
     let mut long = execution(&busy);
     long.limits = Limits { fuel: param::FUEL_MAX, ..long.limits };
-    let mut alive = false;
-    let stopped = runtime().run(&busy, &long, &Store::default(), &mut |progress| {
-        let within = progress.root.is_none();
-        alive |= within && progress.fuel > Fuel(0);
-        if within { Flow::Stop } else { Flow::Go }
-    });
-    assert_eq!((stopped, alive), (Err(HostFault::Cancelled), true));
+    for (runtime, program) in busy.each() {
+        let mut alive = false;
+        let stopped = runtime.run(program, &long, &Store::default(), &mut |progress| {
+            let within = progress.root.is_none();
+            alive |= within && progress.fuel > Fuel(0);
+            if within { Flow::Stop } else { Flow::Go }
+        });
+        assert_eq!((stopped, alive), (Err(HostFault::Cancelled), true));
+    }
 }
 
 /// Threads of this process that run a guest.
@@ -345,16 +349,16 @@ fn a_cancelled_guest_that_never_calls_the_host_gives_its_core_back_and_others_go
     let other = load(&command(
         "",
         "(local $n i64) (loop (local.set $n (i64.add (local.get $n) (i64.const 1)))
-            (br_if 0 (i64.lt_u (local.get $n) (i64.const 300000000))))",
+            (br_if 0 (i64.lt_u (local.get $n) (i64.const 20000000))))",
     ));
     let mut steady = execution(&other);
     steady.limits.fuel = Fuel(10_000_000_000);
     let alone = run_in(&other, &steady, &Store::default()).expect("an outcome");
     let beside = std::thread::spawn(move || run_in(&other, &steady, &Store::default()));
-    for _ in 0..2 {
+    for (runtime, program) in busy.each() {
         let mut stop =
             |progress: samebit_runtime::Progress| if progress.root.is_none() { Flow::Stop } else { Flow::Go };
-        assert_eq!(runtime().run(&busy, &long, &Store::default(), &mut stop), Err(HostFault::Cancelled));
+        assert_eq!(runtime.run(program, &long, &Store::default(), &mut stop), Err(HostFault::Cancelled));
     }
     let beside = beside.join().expect("it ran").expect("an outcome");
     assert_eq!(beside.receipt, alone.receipt, "cancelling one run changes nothing of another");

@@ -1,7 +1,7 @@
-//! Guests as text, content in memory, and runs of them.
+//! Guests as text, content in memory, and runs of them: each on every engine, and the same on each.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use samebit_runtime::{Content, Finished, Flow, HostFault, Program, Progress, Runtime};
+use samebit_runtime::{Content, EngineKind, Finished, Flow, HostFault, Program, Progress, Runtime};
 use samebit_spec::{
     content::{BlobRef, Tree, TreeFile, TreeRef},
     execution::{Access, Execution, Limits, Mount, Outcome, Profile, TensorOps},
@@ -51,18 +51,43 @@ impl Content for Store {
     }
 }
 
-/// One engine for all tests of a file.
+/// One of each engine for all tests of a file.
+pub(crate) fn runtimes() -> &'static [Runtime] {
+    static RUNTIMES: OnceLock<Vec<Runtime>> = OnceLock::new();
+    let runtime = |kind| Runtime::with(kind).expect("this machine has the engine");
+    RUNTIMES.get_or_init(|| EngineKind::ALL.map(runtime).to_vec())
+}
+
+/// The default engine.
 pub(crate) fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("this machine has an engine"))
+    &runtimes()[0]
+}
+
+/// A guest on every engine.
+pub(crate) struct Loaded(Vec<Program>);
+
+impl std::ops::Deref for Loaded {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0[0]
+    }
+}
+
+impl Loaded {
+    /// Each engine with its program.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static Runtime, &Program)> {
+        runtimes().iter().zip(&self.0)
+    }
 }
 
 pub(crate) fn wasm(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-pub(crate) fn load(text: &str) -> Program {
-    runtime().load(&wasm(text)).unwrap_or_else(|error| panic!("{error}\n{text}"))
+pub(crate) fn load(text: &str) -> Loaded {
+    let bytes = wasm(text);
+    Loaded(runtimes().iter().map(|on| on.load(&bytes).unwrap_or_else(|error| panic!("{error}\n{text}"))).collect())
 }
 
 /// Preview1 functions that the guests below use.
@@ -122,22 +147,44 @@ pub(crate) fn mount(path: &str, tree: TreeRef) -> Mount {
     Mount { path: path.into(), tree, access: Access::ReadOnly }
 }
 
-pub(crate) fn run_in(program: &Program, execution: &Execution, store: &Store) -> Result<Finished, HostFault> {
-    runtime().run(program, execution, store, &mut |_| Flow::Go)
+/// Runs on every engine, and gives what all of them gave.
+pub(crate) fn run_in(program: &Loaded, execution: &Execution, store: &Store) -> Result<Finished, HostFault> {
+    everywhere(program, |runtime, program| runtime.run(program, execution, store, &mut |_| Flow::Go))
+}
+
+/// What `run` gives on every engine: where it is an outcome, it is the same in everything.
+pub(crate) fn everywhere<T: PartialEq + std::fmt::Debug>(
+    program: &Loaded,
+    mut run: impl FnMut(&Runtime, &Program) -> Result<T, HostFault>,
+) -> Result<T, HostFault> {
+    let mut first: Option<Result<T, HostFault>> = None;
+    for (runtime, program) in program.each() {
+        let given = run(runtime, program);
+        match (&first, &given) {
+            (None, _) => first = Some(given),
+            (Some(Ok(first)), Ok(given)) => assert_eq!(first, given, "on {}", runtime.engine()),
+            // What a machine could not do is told in each engine's own words.
+            (Some(Err(_)), Err(_)) => {}
+            (first, given) => panic!("on {}: {given:?}, before it: {first:?}", runtime.engine()),
+        }
+    }
+    first.expect("there is an engine")
 }
 
 /// Runs and also gives every root that was reported.
-pub(crate) fn watched(program: &Program, execution: &Execution) -> (Finished, Vec<Progress>) {
-    let mut seen = Vec::new();
-    let finished = runtime()
-        .run(program, execution, &Store::default(), &mut |progress| {
+pub(crate) fn watched(program: &Loaded, execution: &Execution) -> (Finished, Vec<Progress>) {
+    let store = Store::default();
+    let run = everywhere(program, |runtime, program| {
+        let mut seen = Vec::new();
+        let finished = runtime.run(program, execution, &store, &mut |progress| {
             if progress.root.is_some() {
                 seen.push(progress);
             }
             Flow::Go
-        })
-        .expect("an outcome");
-    (finished, seen)
+        })?;
+        Ok((finished, seen))
+    });
+    run.expect("an outcome")
 }
 
 /// Runs a guest as it is.
