@@ -68,9 +68,7 @@ pub(crate) fn engine(switches: Switches) -> Result<Engine, String> {
             .total_tables(4)
             .table_elements(100_000)
             .max_core_instance_size(16 << 20)
-            .max_memory_size(4 << 30)
-            .linear_memory_keep_resident(2 << 20)
-            .table_keep_resident(64 << 10);
+            .max_memory_size(4 << 30);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     Engine::new(&config).map_err(|error| format!("wasmtime: {error:#}"))

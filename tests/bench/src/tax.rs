@@ -94,8 +94,11 @@ pub(crate) fn measure_guest(
             times.fuel = call.fuel;
         }
     }
-    let fuels: Vec<(Variant, i64)> =
-        running.iter().filter_map(|(variant, _, times)| Some((*variant, times.fuel_first?))).collect();
+    let fuels: Vec<(Variant, i64)> = running
+        .iter()
+        .filter(|(variant, ..)| *variant != Variant::OurNan)
+        .filter_map(|(variant, _, times)| Some((*variant, times.fuel_first?)))
+        .collect();
     if let Some(((first, fuel), (other, differs))) =
         fuels.first().and_then(|first| Some((*first, *fuels.iter().find(|(_, fuel)| *fuel != first.1)?)))
     {
