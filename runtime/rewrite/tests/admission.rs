@@ -191,7 +191,7 @@ fn every_feature_outside_the_profile_is_refused_by_its_own_name() {
     // The comment marks the cases whose place is within a function.
     let body = |items: &str, body: &str| command(&format!("{items} (func (;inside;) {body})"));
     for (feature, text) in [
-        (Feature::Threads, body("", "(drop (i32.atomic.load (i32.const 0)))")),
+        (Feature::Threads, body("", "(drop (memory.atomic.notify (i32.const 0) (i32.const 1)))")),
         (Feature::Threads, r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#.into()),
         (
             Feature::RelaxedSimd,
@@ -207,7 +207,7 @@ fn every_feature_outside_the_profile_is_refused_by_its_own_name() {
             r#"(module (memory (export "memory") 1 (pagesize 1)) (func (export "_start")))"#.into(),
         ),
         (Feature::TailCalls, body("(func $f)", "(return_call $f)")),
-        (Feature::Exceptions, command("(tag $e)")),
+        (Feature::Exceptions, command("(tag (param i64))")),
         (Feature::Exceptions, body("", "(try_table)")),
         (Feature::Gc, command("(type (struct (field i32)))")),
         (Feature::Gc, command("(rec (type (func)) (type (func)))")),
@@ -246,6 +246,7 @@ fn counts_beyond_the_profiles_limits_are_refused_with_both_numbers() {
         (Counted::Tables, command(&many("(table 1 funcref)", over(param::MODULE_TABLES_MAX)))),
         (Counted::TableElements, command("(table 1000001 funcref)")),
         (Counted::MemoryPages, r#"(module (memory (export "memory") 65536) (func (export "_start")))"#.into()),
+        (Counted::Tags, command(&many("(tag)", over(param::MODULE_TAGS_MAX)))),
         (Counted::Globals, command(&many("(global i32 (i32.const 0))", over(param::MODULE_GLOBALS_MAX)))),
         (
             Counted::Exports,
