@@ -254,7 +254,7 @@ fn branch_table(name: &'static str, next: &str) -> Kernel {
     }
     body += "(br_table $t0 $t1 $t2 $t3 $t4 $t5 $t6 $t7 $t8 $t9 $t10 $t11 $t12 $t13 $t14 $t15 (i32.and (i32.wrap_i64 (local.get $x)) (i32.const 15)))";
     for target in 0..16 {
-        let _ = write!(body, ") (i32.store (i32.const {}) (local.get $n)) (br $t16)\n", 128 + 8 * target);
+        let _ = writeln!(body, ") (i32.store (i32.const {}) (local.get $n)) (br $t16)", 128 + 8 * target);
     }
     body += ")";
     unrolled(name, "i64", "i64.const 88172645463325252", &format!("{next} {body}"), 1)

@@ -43,17 +43,25 @@ pub extern "C" fn run_matmul(n: i32) -> i64 {
 }
 
 struct Body {
-    place: [f64; 3],
-    speed: [f64; 3],
+    x: f64,
+    y: f64,
+    z: f64,
+    vx: f64,
+    vy: f64,
+    vz: f64,
     mass: f64,
 }
 
 const SUN: f64 = 39.478_417_604_357_43;
 const DAYS: f64 = 365.24;
 
+fn body([x, y, z]: [f64; 3], speed: [f64; 3], mass: f64) -> Body {
+    let [vx, vy, vz] = speed.map(|speed| speed * DAYS);
+    Body { x, y, z, vx, vy, vz, mass: mass * SUN }
+}
+
 #[rustfmt::skip]
 fn bodies() -> [Body; 5] {
-    let body = |place: [f64; 3], speed: [f64; 3], mass: f64| Body { place, speed: speed.map(|v| v * DAYS), mass: mass * SUN };
     [
         body([0.0; 3], [0.0; 3], 1.0),
         body([4.841_431_442_464_721, -1.160_320_044_027_428_4, -0.103_622_044_471_123_11],
@@ -72,19 +80,21 @@ fn advance(bodies: &mut [Body; 5], dt: f64) {
         let (before, after) = bodies.split_at_mut(i + 1);
         let this = &mut before[i];
         for other in after {
-            let d = [0, 1, 2].map(|axis| this.place[axis] - other.place[axis]);
-            let square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+            let (dx, dy, dz) = (this.x - other.x, this.y - other.y, this.z - other.z);
+            let square = dx * dx + dy * dy + dz * dz;
             let pull = dt / (square * square.sqrt());
-            for axis in 0..3 {
-                this.speed[axis] -= d[axis] * other.mass * pull;
-                other.speed[axis] += d[axis] * this.mass * pull;
-            }
+            this.vx -= dx * other.mass * pull;
+            this.vy -= dy * other.mass * pull;
+            this.vz -= dz * other.mass * pull;
+            other.vx += dx * this.mass * pull;
+            other.vy += dy * this.mass * pull;
+            other.vz += dz * this.mass * pull;
         }
     }
     for body in bodies {
-        for axis in 0..3 {
-            body.place[axis] += dt * body.speed[axis];
-        }
+        body.x += dt * body.vx;
+        body.y += dt * body.vy;
+        body.z += dt * body.vz;
     }
 }
 
@@ -97,9 +107,8 @@ pub extern "C" fn run_nbody(n: i32) -> i64 {
     }
     let mut sum = Checksum::new();
     for body in &bodies {
-        for axis in 0..3 {
-            sum.add(body.place[axis].to_bits());
-            sum.add(body.speed[axis].to_bits());
+        for value in [body.x, body.y, body.z, body.vx, body.vy, body.vz] {
+            sum.add(value.to_bits());
         }
     }
     sum.end()

@@ -74,14 +74,14 @@ pub extern "C" fn run_json(n: i32) -> i64 {
     let words: Vec<&str> = words.split_whitespace().collect();
     let word =
         |numbers: &mut Numbers| words[usize::try_from(numbers.below(words.len() as u64)).unwrap_or(0)].to_owned();
-    let rows: Vec<Row> = (0..count(n))
+    let rows: Vec<Row> = (0..n.max(0))
         .map(|index| Row {
-            id: index as u64 * 7919,
+            id: u64::from(index.unsigned_abs()) * 7919,
             name: word(&mut numbers) + " \"" + &word(&mut numbers) + "\"\n",
             tags: (0..numbers.below(4)).map(|_| word(&mut numbers)).collect(),
             share: numbers.unit(),
-            parent: (index % 3 == 0).then_some(index as u32),
-            place: Place { x: index as i32, y: -(index as i32), label: word(&mut numbers) },
+            parent: (index % 3 == 0).then_some(index.unsigned_abs()),
+            place: Place { x: index, y: -index, label: word(&mut numbers) },
         })
         .collect();
     let text = serde_json::to_string(&rows).unwrap_or_default();

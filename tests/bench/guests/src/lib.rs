@@ -80,7 +80,8 @@ mod tests {
             };
             let first = (guest.native)(size);
             assert_eq!(first, (guest.native)(size), "{}", guest.name);
-            assert_ne!(first, (guest.native)(size + 1), "{}", guest.name);
+            let other = if guest.name == "queens" { size + 1 } else { size * 2 };
+            assert_ne!(first, (guest.native)(other), "{}", guest.name);
         }
     }
 }
