@@ -194,9 +194,9 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
     let mut walk = Walk { open: Vec::new(), charges: Vec::new(), look };
     let first = walk.looking(0, if plan.bounded { look } else { Look::Call });
     walk.enter(Kind::Block, Some(first), Some(first));
-    // Whether a call was made whose callee leaves less in hand than it found, by a bounded amount. On the way back
-    // from a deep recursion what is charged after it adds up, so the function looks at the meter when it returns.
-    let (mut unbounded, mut at_end) = (false, false);
+    // The first call whose callee may recurse. On the way back from a deep recursion what is charged after such a
+    // call adds up, so the function looks at the meter when it returns.
+    let (mut unbounded, mut at_end): (Option<usize>, bool) = (None, false);
     let mut looks = Vec::new();
     let mut last_call = last_calls.iter().copied().peekable();
     for (at, op) in ops.iter().enumerate() {
@@ -267,17 +267,26 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
                     if let (Some(now), Some(flat)) = (now, callee.flat) {
                         walk.charges[now].cost += flat;
                     }
-                    at_end |= unbounded && callee.bounded && callee.flat.is_none();
-                    unbounded |= !callee.bounded;
+                    at_end |= unbounded.is_some() && callee.bounded && callee.flat.is_none();
+                    if !callee.bounded {
+                        unbounded = unbounded.or(Some(at));
+                        // It looks whenever this segment is executed, so the segment need not.
+                        if let Some(now) = now.filter(|&now| now != first && !plan.dense) {
+                            walk.charges[now].look = Look::No;
+                        }
+                    }
                     if plan.dense && callee.flat.is_none() && now.is_some() {
                         looks.push(Charge { before: position(at + 1), cost: 0, look: Look::Call });
                     }
                 }
             }
-            Operator::CallIndirect { .. } => unbounded = true,
+            Operator::CallIndirect { .. } => unbounded = unbounded.or(Some(at)),
             _ => {}
         }
-        at_end |= unbounded && walk.charges.last().is_some_and(|charge| charge.before as usize > at);
+    }
+    if let Some(call) = unbounded {
+        let adds_up = |charge: &Charge| charge.cost > 0 && charge.look == Look::No && charge.before as usize > call;
+        at_end |= walk.charges.iter().any(adds_up);
     }
     // A segment without cost needs no look: whatever goes on for long charges something.
     walk.charges.retain(|charge| charge.cost > 0);
