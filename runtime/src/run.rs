@@ -287,7 +287,8 @@ impl Run<'_> {
             Err(left) => self.classify(left, limit)?,
         };
         // An instance that could not be made is charged as a trap is that strikes at once.
-        let fuel = self.machine.fuel().map_or_else(|| Some(allowance.saturating_sub(CHUNK)), |fuel| fuel.try_into().ok());
+        let fuel =
+            self.machine.fuel().map_or_else(|| Some(allowance.saturating_sub(CHUNK)), |fuel| fuel.try_into().ok());
         let (end, left) = match end {
             End::Returned(_) | End::Exited(_) => match fuel.and_then(|fuel: u64| fuel.checked_sub(self.root_fuel())) {
                 Some(left) => (end, left),

@@ -241,7 +241,7 @@ fn a_step_is_told_the_executions_budget() {
     let text = stepped(
         "",
         "(i32.const 1)",
-        "(if (i64.ne (local.get $budget) (i64.const 10000000)) (then unreachable)) (i32.const 0)",
+        "(if (i64.ne (local.get $budget) (i64.const 2000000)) (then unreachable)) (i32.const 0)",
         "(i32.const 0)",
     );
     assert_eq!(run(&text).receipt.outcome, Outcome::Exited { code: 0 });

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use wasmi::{
     Caller, CompilationMode, Config, FuncType, Global, Instance, Linker, Memory, Module, ResumableCall, Store,
     TrapCode, Val, ValType,
+    errors::{ErrorKind, InstantiationError},
 };
 
 /// The engine's version, as the workspace pins it.
@@ -97,10 +98,8 @@ impl Engine for Interpreter {
     }
 
     fn compile(&self, executable: &Arc<Executable>) -> Result<Arc<dyn Code>, HostFault> {
-        let module = Module::new(&self.engine, &executable.bytes).map_err(|error| HostFault::Compile {
-            module: executable.module.id,
-            reason: error.to_string(),
-        })?;
+        let module = Module::new(&self.engine, &executable.bytes)
+            .map_err(|error| HostFault::Compile { module: executable.module.id, reason: error.to_string() })?;
         Ok(Arc::new(Interpreted { module, linker: Arc::clone(&self.linker), executable: Arc::clone(executable) }))
     }
 }
@@ -168,11 +167,12 @@ impl Machine for InterpretedMachine {
         // Segments outside memory or table trap as the guest's doing; short of that, an admitted module within
         // its limits fails to instantiate only for want of memory.
         let instance = self.linker.instantiate_and_start(&mut self.store, &self.module).map_err(|error| {
-            let known = trap(&error).map(Left::Trap);
+            let outside =
+                matches!(error.kind(), ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }));
+            let known = if outside { Some(Trap::TableOutOfBounds) } else { trap(&error) }.map(Left::Trap);
             known.unwrap_or_else(|| Left::Fault(HostFault::Memory { reason: error.to_string() }))
         })?;
-        let memory =
-            instance.get_memory(&self.store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
+        let memory = instance.get_memory(&self.store, abi::EXPORT_MEMORY).ok_or_else(|| missing(abi::EXPORT_MEMORY))?;
         let global = |name: &str| instance.get_global(&self.store, name).ok_or_else(|| missing(name));
         let (fuel, halt, pages) = (global(EXPORT_FUEL)?, global(EXPORT_HALT)?, global(EXPORT_PAGES)?);
         for &(index, _) in &self.executable.globals {

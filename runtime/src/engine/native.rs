@@ -7,6 +7,7 @@ use super::{Code, Engine, Entry, Left, Machine, STACK_BYTES, STACK_HOST_BYTES, m
 use crate::{
     Allocator, HostFault, Options,
     cache::Cache,
+    frames,
     guest::{Guest, Halt, PARAMS_MAX},
     stop::Stoppable,
 };
@@ -110,16 +111,15 @@ impl Native {
 
     /// Compiled code: the host's own from before, or made anew.
     fn module(&self, executable: &Executable) -> Result<Module, HostFault> {
-        let fault = |error: wasmtime::Error| HostFault::Compile {
-            module: executable.module.id,
-            reason: format!("{error:#}"),
-        };
+        let fault =
+            |error: wasmtime::Error| HostFault::Compile { module: executable.module.id, reason: format!("{error:#}") };
         if let Some(cache) = &self.cache
             && let Some(module) = cache.load(&self.engine, executable.id)
         {
             return Ok(module);
         }
         let module = Module::from_binary(&self.engine, &executable.bytes).map_err(fault)?;
+        frames::check(&module, executable)?;
         if let Some(cache) = &self.cache {
             cache.store(executable.id, &module.serialize().map_err(fault)?);
         }
@@ -134,10 +134,10 @@ impl Engine for Native {
 
     fn compile(&self, executable: &Arc<Executable>) -> Result<Arc<dyn Code>, HostFault> {
         let module = self.module(executable)?;
-        let pre = self.linker.instantiate_pre(&module).map_err(|error| HostFault::Compile {
-            module: executable.module.id,
-            reason: format!("{error:#}"),
-        })?;
+        let pre = self
+            .linker
+            .instantiate_pre(&module)
+            .map_err(|error| HostFault::Compile { module: executable.module.id, reason: format!("{error:#}") })?;
         Ok(Arc::new(NativeCode { pre, executable: Arc::clone(executable) }))
     }
 }

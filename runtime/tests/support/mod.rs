@@ -1,6 +1,8 @@
 //! Guests as text, content in memory, and runs of them: each on every engine, and the same on each.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod programs;
+
 use samebit_runtime::{Content, EngineKind, Finished, Flow, HostFault, Program, Progress, Runtime};
 use samebit_spec::{
     content::{BlobRef, Tree, TreeFile, TreeRef},
@@ -137,8 +139,8 @@ pub(crate) fn execution(program: &Program) -> Execution {
         stdin: BlobRef::of(&[]),
         seed: [7; 32],
         unit: 0,
-        limits: Limits { fuel: Fuel(100_000_000), ..Limits::default() },
-        step_budget: Fuel(10_000_000),
+        limits: Limits { fuel: Fuel(20_000_000), ..Limits::default() },
+        step_budget: Fuel(2_000_000),
         tensor_ops: TensorOps(0),
     }
 }
