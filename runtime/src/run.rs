@@ -286,15 +286,18 @@ impl Run<'_> {
             Ok(code) => End::Returned(code),
             Err(left) => self.classify(left, limit)?,
         };
-        // An instance that could not be made is charged as a trap is that strikes at once.
-        let fuel =
-            self.machine.fuel().map_or_else(|| Some(allowance.saturating_sub(CHUNK)), |fuel| fuel.try_into().ok());
+        // `None` once more was used than there was. Before there is an instance all of it is left.
+        let fuel: Option<u64> = self.machine.fuel().map_or(Some(allowance), |fuel| fuel.try_into().ok());
         let (end, left) = match end {
-            End::Returned(_) | End::Exited(_) => match fuel.and_then(|fuel: u64| fuel.checked_sub(self.root_fuel())) {
+            End::Returned(_) | End::Exited(_) => match fuel.and_then(|fuel| fuel.checked_sub(self.root_fuel())) {
                 Some(left) => (end, left),
                 None => (End::OutOfFuel(limit), 0),
             },
-            End::Trapped(_) => (end, fuel.unwrap_or(0)),
+            // Told after a return, when the meter is exact.
+            End::Trapped(Trap::BadStepCode) => (end, fuel.unwrap_or(0)),
+            // The guest draws chunk by chunk and loses what it has in hand. One that traps before it has drawn any
+            // loses the first all the same, so that no work is free.
+            End::Trapped(_) => (end, fuel.unwrap_or(0).min(allowance.saturating_sub(CHUNK))),
             End::OutOfFuel(_) => (end, 0),
         };
         let meter = &mut self.machine.guest_mut().meter;
@@ -315,11 +318,11 @@ impl Run<'_> {
             Left::Trap(trap) => trap,
         };
         match (trap, halted) {
-            // A module that is told to stop leaves as if it had no fuel.
-            (Trap::Unreachable, Some(samebit_rewrite::Halt::Fuel)) if self.machine.guest().live.stop.is_set() => {
+            // A module that is told to stop leaves as if it had no fuel, by a trap of any kind.
+            (_, Some(samebit_rewrite::Halt::Fuel)) if self.machine.guest().live.stop.is_set() => {
                 Err(HostFault::Cancelled)
             }
-            (Trap::Unreachable, Some(samebit_rewrite::Halt::Fuel)) => Ok(End::OutOfFuel(limit)),
+            (_, Some(samebit_rewrite::Halt::Fuel)) => Ok(End::OutOfFuel(limit)),
             (Trap::Unreachable, Some(samebit_rewrite::Halt::Stack)) => Ok(End::Trapped(Trap::StackOverflow)),
             (Trap::Unreachable, Some(samebit_rewrite::Halt::Exception)) => Ok(End::Trapped(Trap::UncaughtException)),
             (Trap::Unreachable, Some(samebit_rewrite::Halt::Memory)) => Err(HostFault::Memory {

@@ -39,6 +39,8 @@ pub(crate) struct Added {
     pub(crate) grow: u32,
     /// Function: takes the next chunk in hand.
     pub(crate) draw: u32,
+    /// Function: what comes before a call that only `unreachable` follows.
+    pub(crate) last: u32,
     /// Added to the index of a function type: the same type with a meter.
     pub(crate) metered: u32,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Added {
 /// Why the rewritten module executes `unreachable` of its own accord.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
-    /// No fuel is left, or the host has raised the stop flag.
+    /// No fuel is left, or the host has raised the stop flag. The trap is one of any kind.
     Fuel,
     /// The stack is as high as the profile allows.
     Stack,
@@ -61,7 +63,7 @@ impl Halt {
     #[must_use]
     pub const fn code(self) -> i32 {
         match self {
-            Self::Fuel => 1,
+            Self::Fuel => -1,
             Self::Stack => 2,
             Self::Memory => 3,
             Self::Exception => 5,
@@ -72,7 +74,7 @@ impl Halt {
     #[must_use]
     pub const fn from_code(code: i32) -> Option<Self> {
         match code {
-            1 => Some(Self::Fuel),
+            ..=-1 => Some(Self::Fuel),
             2 => Some(Self::Stack),
             3 => Some(Self::Memory),
             5 => Some(Self::Exception),
@@ -143,21 +145,20 @@ impl Code {
     }
 
     /// Changes the meter by `by`.
-    fn adjust(&mut self, meter: u32, by: i64) -> &mut Self {
+    pub(crate) fn adjust(&mut self, meter: u32, by: i64) -> &mut Self {
         self.get(meter).i64(by).op(&Instruction::I64Add).set(meter)
     }
 
-    /// Takes the next chunk in hand, in any case.
+    /// Takes the next chunk in hand, in any case, or leaves the guest for good.
+    ///
+    /// Without a branch: a compiler would lay what follows one on the hot path of the loop that this is in. The
+    /// sign of the pool and the stop flag make an address, 0 or one that the memory does not have.
     pub(crate) fn draw(&mut self, meter: u32, added: &Added) -> &mut Self {
-        let flag = MemArg { offset: 0, align: 3, memory_index: added.stop };
-        // The stop flag is the sign of a number, so one branch tells both.
-        self.op(&Instruction::GlobalGet(added.pool))
-            .op(&Instruction::I32Const(0))
-            .op(&Instruction::I64Load(flag))
-            .op(&Instruction::I64Or)
-            .i64(0)
-            .op(&Instruction::I64LtS);
-        self.rarely().halt(added, Halt::Fuel).end();
+        let at = |align| MemArg { offset: 0, align, memory_index: added.stop };
+        self.op(&Instruction::GlobalGet(added.pool)).i64(63).op(&Instruction::I64ShrS).op(&Instruction::I32WrapI64);
+        self.op(&Instruction::I32Const(0)).op(&Instruction::I32Load(at(2))).op(&Instruction::I32Or);
+        self.op(&Instruction::GlobalSet(added.halt)).op(&Instruction::GlobalGet(added.halt));
+        self.op(&Instruction::I32Load8U(at(0))).op(&Instruction::Drop);
         self.op(&Instruction::GlobalGet(added.pool))
             .i64(param::FUEL_CHUNK.cast_signed())
             .op(&Instruction::I64Sub)
@@ -250,8 +251,6 @@ pub(crate) struct Parts<'p, T> {
     pub(crate) targets: &'p T,
     /// Type of a block with the function's results, when the body leaves it from within.
     pub(crate) block: Option<BlockType>,
-    /// Whether fuel is charged.
-    pub(crate) meter: bool,
     /// Whether stack height is counted.
     pub(crate) stack: bool,
 }
@@ -285,6 +284,8 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
     let mut scratch = Scratch { first: position(function.locals.len()) + shift, types: Vec::new() };
     let local = |index: u32| if index < params { index } else { index + shift };
     let height = (parts.plan.height << (param::METER_FUEL_SIGN + 1)).cast_signed();
+    // Whether nobody has counted on what its last calls do.
+    let unknown = metered && (parts.plan.shallow || parts.plan.bounded);
     let counts = metered && parts.stack && !parts.plan.shallow;
     let (mut charges, mut points) = (parts.charges.list.iter().peekable(), parts.points.iter().peekable());
     let mut last_calls = parts.charges.last_calls.iter().copied().peekable();
@@ -331,8 +332,8 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
             }
             Operator::Call { function_index } => {
                 let is_last = last_calls.next_if_eq(&position(at)).is_some();
-                if is_last && metered && !parts.targets.is_light(*function_index) {
-                    last_call(&mut code, meter, parts);
+                if is_last && unknown && !parts.targets.is_light(*function_index) {
+                    code.get(meter).op(&Instruction::Call(parts.added.last)).set(meter);
                 }
                 let (target, takes) = parts.targets.target(*function_index);
                 if takes {
@@ -342,8 +343,8 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
                 }
             }
             Operator::CallIndirect { type_index, table_index } => {
-                if last_calls.next_if_eq(&position(at)).is_some() && metered {
-                    last_call(&mut code, meter, parts);
+                if last_calls.next_if_eq(&position(at)).is_some() && unknown {
+                    code.get(meter).op(&Instruction::Call(parts.added.last)).set(meter);
                 }
                 let element = scratch.local(ValType::I32);
                 code.set(element).get(meter).get(element);
@@ -358,6 +359,10 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
             }
             Operator::MemoryGrow { .. } => {
                 code.get(meter).op(&Instruction::Call(parts.added.grow)).set(meter);
+            }
+            Operator::Select | Operator::TypedSelect { .. } if compared(&function.ops[..at]) => {
+                let condition = scratch.local(ValType::I32);
+                code.set(condition).get(condition).op(&pass.instruction(op.clone())?);
             }
             Operator::End if at == last => {
                 if parts.block.is_some() && metered {
@@ -395,19 +400,49 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
     Ok(code.finish(&locals))
 }
 
-/// What comes before a call that only `unreachable` follows, of whose callee nothing is known: the height of all
-/// the shallow functions that may be on the stack, never given back, and a look at the meter.
-fn last_call<T>(code: &mut Code, meter: u32, parts: &Parts<'_, T>) {
-    if parts.stack && parts.plan.shallow {
-        let height = param::STACK_SHALLOW_MAX << (param::METER_FUEL_SIGN + 1);
-        code.adjust(meter, -height.cast_signed());
-    }
-    if parts.plan.bounded && parts.meter {
-        code.look(meter, Look::Call, parts.added);
-    }
-    if parts.stack && parts.plan.shallow {
-        code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(parts.added, Halt::Stack).end();
-    }
+/// Whether the last operator is a comparison. wasmi 2.0.0 makes one operation of a comparison and the `select` after
+/// it; a local between them keeps them apart and costs a compiler nothing.
+fn compared(ops: &[Operator<'_>]) -> bool {
+    use Operator as O;
+    matches!(
+        ops.last(),
+        Some(
+            O::I32Eqz
+                | O::I32Eq
+                | O::I32Ne
+                | O::I32LtS
+                | O::I32LtU
+                | O::I32GtS
+                | O::I32GtU
+                | O::I32LeS
+                | O::I32LeU
+                | O::I32GeS
+                | O::I32GeU
+                | O::I64Eqz
+                | O::I64Eq
+                | O::I64Ne
+                | O::I64LtS
+                | O::I64LtU
+                | O::I64GtS
+                | O::I64GtU
+                | O::I64LeS
+                | O::I64LeU
+                | O::I64GeS
+                | O::I64GeU
+                | O::F32Eq
+                | O::F32Ne
+                | O::F32Lt
+                | O::F32Gt
+                | O::F32Le
+                | O::F32Ge
+                | O::F64Eq
+                | O::F64Ne
+                | O::F64Lt
+                | O::F64Gt
+                | O::F64Le
+                | O::F64Ge
+        )
+    )
 }
 
 /// Makes the top of the stack canonical. A comparison with itself that is false for a NaN alone needs one flag of

@@ -48,6 +48,7 @@ const BULK_IN_HAND_MAX: i64 = 1 << 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Extra {
     Draw,
+    Last,
     Copy,
     Fill,
     Grow,
@@ -121,9 +122,10 @@ impl<'f> House<'f> {
                 pages: globals + 2,
                 stop: u32::from(facts.memory.is_some()),
                 draw: functions,
-                copy: functions + 1,
-                fill: functions + 2,
-                grow: functions + 3,
+                last: functions + 1,
+                copy: functions + 2,
+                fill: functions + 3,
+                grow: functions + 4,
                 metered: own_types,
             },
             extras: Vec::new(),
@@ -131,7 +133,7 @@ impl<'f> House<'f> {
             types: Vec::new(),
             has_memory: facts.memory.is_some(),
         };
-        let mut extras = vec![Extra::Draw];
+        let mut extras = vec![Extra::Draw, Extra::Last];
         if house.has_memory {
             extras.extend([Extra::Copy, Extra::Fill, Extra::Grow]);
         }
@@ -351,7 +353,7 @@ impl<'f> House<'f> {
             Extra::Copy | Extra::Fill => {
                 self.own_type(&[ValType::I32, ValType::I32, ValType::I32, ValType::I64], &[ValType::I64])
             }
-            Extra::Draw => self.own_type(&[ValType::I64], &[ValType::I64]),
+            Extra::Draw | Extra::Last => self.own_type(&[ValType::I64], &[ValType::I64]),
             Extra::Grow => self.own_type(&[ValType::I32, ValType::I64], &[ValType::I32, ValType::I64]),
             Extra::Import(function) | Extra::Stub(function) => self.ty(function) + self.added.metered,
             Extra::Entry(function) => self.ty(function),
@@ -443,7 +445,6 @@ impl<'f> House<'f> {
             added: &self.added,
             targets: &*self,
             block,
-            meter: self.settings.meter,
             stack: self.settings.stack,
         };
         emit::body(&function, &parts)
@@ -459,6 +460,19 @@ impl<'f> House<'f> {
         match extra {
             Extra::Draw => {
                 code.draw(0, &added).get(0).end();
+            }
+            // Of the callee nothing is known, and the caller's callers have counted on knowing it: the height of all
+            // the shallow functions that may be on the stack, never given back, and a look at the meter.
+            Extra::Last => {
+                if self.settings.stack {
+                    let height = param::STACK_SHALLOW_MAX << (param::METER_FUEL_SIGN + 1);
+                    code.adjust(0, -height.cast_signed());
+                }
+                if self.settings.meter {
+                    code.look(0, Look::Inline, &added);
+                }
+                code.get(0).i64(0).op(&Instruction::I64LtS).rarely().halt(&added, Halt::Stack).end();
+                code.get(0).end();
             }
             Extra::Copy | Extra::Fill => {
                 let (length, meter) = (2, 3);

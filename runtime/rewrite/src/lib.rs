@@ -53,15 +53,15 @@ use samebit_spec::{
 /// is exact; negative means out of fuel. After a trap what was in hand is lost to the guest: fuel used is the
 /// allowance less this number, which is then held to be from 0 to the allowance.
 pub const EXPORT_FUEL: &str = "__samebit_fuel";
-/// Name of the exported mutable `i32` global that tells why the guest executed an `unreachable` that is not its
-/// own: [`Halt`]. The host sets it to 0 before it calls in.
+/// Name of the exported mutable `i32` global that tells, after a trap, that the rewriter's code and not the guest's
+/// made it, and why: [`Halt`]. The trap itself may be of any kind then. The host sets it to 0 before it calls in.
 pub const EXPORT_HALT: &str = "__samebit_halt";
 /// Name of the exported mutable `i32` global with the pages that memory may grow to. The host sets it after
 /// instantiation and before it calls anything: the least of the execution's limit, the module's own maximum and
 /// 65535.
 pub const EXPORT_PAGES: &str = "__samebit_pages";
-/// Name of the exported memory of one page whose first 8 bytes, a little-endian `i64`, stop the guest when the host
-/// makes them negative, which another thread of the host may do at any time. The guest looks at them when it takes
+/// Name of the exported memory of one page whose first 4 bytes stop the guest when the host sets all their bits,
+/// which another thread of the host may do at any time. The guest looks at them when it takes
 /// the next [`param::FUEL_CHUNK`] in hand and then halts with [`Halt::Fuel`]; the host knows that it has stopped it.
 pub const EXPORT_STOP: &str = "__samebit_stop";
 
