@@ -1,0 +1,201 @@
+//! A second meter, as simple as can be: before every instruction its cost is added to an exported global.
+//!
+//! It shares the cost table with the rewriter and nothing else: classes are found by the instructions' names, there are
+//! no segments, and nothing is charged before it is executed. Chapter 03 of the spec, section 8, says that the
+//! rewriter's fuel of every call that returns is this number.
+
+use samebit_spec::fuel::{Class, FuelTable};
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, DataSection, ElementSection, ExportKind, ExportSection, Function,
+    FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, Module, StartSection,
+    TableSection, TypeSection, ValType,
+    reencode::{Error, Reencode, RoundtripReencoder},
+};
+use wasmparser::{Operator, Parser, Payload};
+
+/// Name of the exported global that counts.
+pub const EXPORT_COUNT: &str = "naive fuel";
+
+macro_rules! names {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
+        fn visitor(operator: &Operator<'_>) -> &'static str {
+            match operator {
+                $(Operator::$op { .. } => stringify!($visit),)*
+                _ => "visit_unknown",
+            }
+        }
+    };
+}
+
+wasmparser::for_each_operator!(names);
+
+/// The class of an instruction by its name, such as `i32_div_u`.
+#[must_use]
+pub fn class(name: &str) -> Class {
+    let (shape, rest) = name.split_once('_').unwrap_or((name, ""));
+    let has = |parts: &[&str]| parts.iter().any(|part| rest.split('_').any(|word| word == *part));
+    let begins = |parts: &[&str]| parts.iter().any(|part| rest.starts_with(part));
+    match name {
+        "if" | "br" | "br_if" | "return" => return Class::Branch,
+        "br_table" => return Class::BranchTable,
+        "call" => return Class::Call,
+        "call_indirect" => return Class::CallIndirect,
+        "global_get" | "global_set" => return Class::Global,
+        "memory_size" => return Class::MemorySize,
+        "memory_grow" => return Class::MemoryGrow,
+        "memory_copy" | "memory_fill" => return Class::MemoryBulk,
+        "select" | "typed_select" => return Class::Integer,
+        _ => {}
+    }
+    match shape {
+        _ if has(&["const", "reinterpret"]) => Class::Free,
+        "v128" if begins(&["load", "store"]) => Class::VectorMemory,
+        _ if begins(&["load"]) => Class::Load,
+        _ if begins(&["store"]) => Class::Store,
+        "i32" | "i64" if begins(&["trunc"]) => Class::Convert,
+        "i32" | "i64" if begins(&["mul"]) => Class::Multiply,
+        "i32" | "i64" if begins(&["div", "rem"]) => Class::Divide,
+        "i32" | "i64" => Class::Integer,
+        "f32" | "f64" if begins(&["convert", "demote", "promote"]) => Class::Convert,
+        "f32" | "f64" if begins(&["min", "max"]) => Class::FloatMinMax,
+        "f32" | "f64" if begins(&["div", "sqrt"]) => Class::FloatDivide,
+        "f32" | "f64" if begins(&["ceil", "floor", "trunc", "nearest"]) => Class::FloatRound,
+        "f32" | "f64" => Class::Float,
+        "f32x4" | "f64x2"
+            if begins(&["div", "sqrt", "min", "max", "ceil", "floor", "trunc", "nearest", "convert", "demote", "promote"]) =>
+        {
+            Class::VectorDivide
+        }
+        "i32x4" if begins(&["trunc"]) => Class::VectorDivide,
+        "f32x4" | "f64x2" => Class::Vector,
+        "i8x16" if begins(&["shl", "shr", "popcnt", "swizzle"]) => Class::VectorMultiply,
+        "i64x2" if begins(&["shr_s"]) => Class::VectorMultiply,
+        "i16x8" | "i32x4" | "i64x2" if begins(&["mul", "extmul", "dot", "q15mulr"]) => Class::VectorMultiply,
+        "i8x16" | "i16x8" | "i32x4" | "i64x2" | "v128" => Class::Vector,
+        _ => Class::Free,
+    }
+}
+
+/// What one instruction costs by itself.
+fn cost(operator: &Operator<'_>, table: &FuelTable) -> u64 {
+    let visitor = visitor(operator);
+    table.cost(class(visitor.strip_prefix("visit_").unwrap_or(visitor))).into()
+}
+
+/// The module with a counter beside every instruction.
+///
+/// # Errors
+/// What the encoder says of a module that is not valid.
+pub fn count(wasm: &[u8], table: &FuelTable) -> Result<Vec<u8>, Error> {
+    let pass = &mut RoundtripReencoder;
+    let (mut types, mut imports, mut functions) = (TypeSection::new(), ImportSection::new(), FunctionSection::new());
+    let (mut tables, mut memories, mut globals) = (TableSection::new(), MemorySection::new(), GlobalSection::new());
+    let (mut exports, mut elements, mut data) = (ExportSection::new(), ElementSection::new(), DataSection::new());
+    let (mut code, mut start) = (CodeSection::new(), None);
+    // Parameters of each type, and of each function that the module defines.
+    let (mut arities, mut params, mut next) = (Vec::new(), Vec::new(), 0);
+    let mut counter = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload? {
+            Payload::TypeSection(section) => {
+                for ty in section.clone().into_iter_err_on_gc_types() {
+                    arities.push(ty?.params().len());
+                }
+                pass.parse_type_section(&mut types, section)?;
+            }
+            Payload::ImportSection(section) => pass.parse_import_section(&mut imports, section)?,
+            Payload::FunctionSection(section) => {
+                for ty in section.clone() {
+                    params.push(arities.get(ty? as usize).copied().unwrap_or(0));
+                }
+                pass.parse_function_section(&mut functions, section)?;
+            }
+            Payload::TableSection(section) => pass.parse_table_section(&mut tables, section)?,
+            Payload::MemorySection(section) => pass.parse_memory_section(&mut memories, section)?,
+            Payload::GlobalSection(section) => {
+                counter = section.count();
+                pass.parse_global_section(&mut globals, section)?;
+            }
+            Payload::ExportSection(section) => pass.parse_export_section(&mut exports, section)?,
+            Payload::StartSection { func, .. } => start = Some(StartSection { function_index: func }),
+            Payload::ElementSection(section) => pass.parse_element_section(&mut elements, section)?,
+            Payload::DataSection(section) => pass.parse_data_section(&mut data, section)?,
+            Payload::CodeSectionEntry(body) => {
+                let params = params.get(next).copied().unwrap_or(0);
+                code.function(&counted(&body, params, counter, table)?);
+                next += 1;
+            }
+            _ => {}
+        }
+    }
+    globals.global(GlobalType { val_type: ValType::I64, mutable: true, shared: false }, &ConstExpr::i64_const(0));
+    exports.export(EXPORT_COUNT, ExportKind::Global, counter);
+    let mut module = Module::new();
+    module.section(&types).section(&imports).section(&functions).section(&tables).section(&memories);
+    module.section(&globals).section(&exports);
+    if let Some(start) = start {
+        module.section(&start);
+    }
+    module.section(&elements).section(&code).section(&data);
+    Ok(module.finish())
+}
+
+fn counted(
+    body: &wasmparser::FunctionBody<'_>,
+    params: usize,
+    counter: u32,
+    table: &FuelTable,
+) -> Result<Function, Error> {
+    let pass = &mut RoundtripReencoder;
+    let (mut locals, mut count) = (Vec::new(), u32::try_from(params).unwrap_or(u32::MAX));
+    for group in body.get_locals_reader()? {
+        let (many, ty) = group?;
+        count += many;
+        locals.push((many, pass.val_type(ty)?));
+    }
+    let (operand, result) = (count, count + 1);
+    locals.push((2, ValType::I32));
+    let mut function = Function::new(locals);
+    let mut operators = body.get_operators_reader()?;
+    let scaled = |function: &mut Function, local: u32, scale: &[Instruction<'static>]| {
+        function.instruction(&Instruction::GlobalGet(counter));
+        function.instruction(&Instruction::LocalGet(local)).instruction(&Instruction::I64ExtendI32U);
+        for instruction in scale {
+            function.instruction(instruction);
+        }
+        function.instruction(&Instruction::I64Add).instruction(&Instruction::GlobalSet(counter));
+    };
+    while !operators.eof() {
+        let operator = operators.read()?;
+        let own = cost(&operator, table);
+        if own > 0 {
+            function
+                .instruction(&Instruction::GlobalGet(counter))
+                .instruction(&Instruction::I64Const(own.cast_signed()))
+                .instruction(&Instruction::I64Add)
+                .instruction(&Instruction::GlobalSet(counter));
+        }
+        match operator {
+            Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => {
+                function.instruction(&Instruction::LocalSet(operand));
+                let shift = Instruction::I64Const(table.bulk_bytes_log2.into());
+                scaled(&mut function, operand, &[shift, Instruction::I64ShrU]);
+                function.instruction(&Instruction::LocalGet(operand));
+                function.instruction(&pass.instruction(operator)?);
+            }
+            Operator::MemoryGrow { .. } => {
+                function.instruction(&Instruction::LocalTee(operand));
+                function.instruction(&pass.instruction(operator)?);
+                function.instruction(&Instruction::LocalTee(result)).instruction(&Instruction::I32Const(-1));
+                function.instruction(&Instruction::I32Ne).instruction(&Instruction::If(BlockType::Empty));
+                let pages = Instruction::I64Const(table.grow_page.into());
+                scaled(&mut function, operand, &[pages, Instruction::I64Mul]);
+                function.instruction(&Instruction::End).instruction(&Instruction::LocalGet(result));
+            }
+            operator => {
+                function.instruction(&pass.instruction(operator)?);
+            }
+        }
+    }
+    Ok(function)
+}
