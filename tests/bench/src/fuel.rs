@@ -69,13 +69,15 @@ fn write_counts(subjects: &[Subject]) -> Result<(), String> {
     std::fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Columns of the tables that count: one class at a time, then bytes, then pages.
-fn counting_tables() -> impl Iterator<Item = FuelTable> {
-    let nothing = FuelTable::NOTHING;
-    let (mut bytes, mut pages) = (nothing, nothing);
+/// The table that counts everything once, and for each column one that counts it twice: the difference is how often
+/// it was executed. The rewriter may take for granted that work costs something, so nothing here is free.
+fn counting_tables() -> (FuelTable, impl Iterator<Item = FuelTable>) {
+    let mut once = Class::ALL.into_iter().fold(FuelTable::NOTHING, |table, class| table.with(class, 1));
+    once.grow_page = 1;
+    let (mut bytes, mut pages) = (once, once);
     bytes.bulk_bytes_log2 = 0;
-    pages.grow_page = 1;
-    Class::ALL.into_iter().map(move |class| nothing.with(class, 1)).chain([bytes, pages])
+    pages.grow_page = 2;
+    (once, Class::ALL.into_iter().map(move |class| once.with(class, 2)).chain([bytes, pages]))
 }
 
 fn measure_module(
@@ -88,21 +90,32 @@ fn measure_module(
     let plain = engine::compile(&engine, bytes, &cache)?;
     let samebit = engine::compile(&engine, &Rewriting::Whole.apply(bytes)?, &cache)?;
     let mut subjects = time(&plain, &samebit, wanted, options)?;
-    for (column, table) in counting_tables().enumerate() {
-        let counting = engine::compile(&engine, &rewriting::metered(bytes, &table)?, &cache)?;
-        for subject in &mut subjects {
-            let mut running = OnWasmtime::new(&counting, Switches::default(), &format!("run_{}", subject.name))?;
-            let say = |error: String| format!("{}: {error}", subject.name);
-            // A kernel's counts are those of one round times the rounds, so it need not run them all.
-            let rounds = if subject.kernel && subject.n > 64 { 64 } else { subject.n };
-            running.call(rounds).map_err(say)?;
-            let fuel = running.call(rounds).map_err(say)?.fuel.ok_or("a rewritten module without a meter")?;
-            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-            let count = fuel as f64;
-            subject.counts[column] = count * f64::from(subject.n) / f64::from(rounds);
+    let (once, tables) = counting_tables();
+    let fuel_by = |table: &FuelTable, subjects: &[Subject]| -> Result<Vec<f64>, String> {
+        let counting = engine::compile(&engine, &rewriting::metered(bytes, table)?, &cache)?;
+        subjects.iter().map(|subject| fuel_of_call(&counting, subject)).collect()
+    };
+    let base = fuel_by(&once, &subjects)?;
+    for (column, table) in tables.enumerate() {
+        let fuel = fuel_by(&table, &subjects)?;
+        for ((subject, fuel), base) in subjects.iter_mut().zip(fuel).zip(&base) {
+            subject.counts[column] = fuel - base;
         }
     }
     Ok(subjects)
+}
+
+/// What a call of a subject is charged on a module.
+fn fuel_of_call(counting: &Module, subject: &Subject) -> Result<f64, String> {
+    let mut running = OnWasmtime::new(counting, Switches::default(), &format!("run_{}", subject.name))?;
+    let say = |error: String| format!("{}: {error}", subject.name);
+    // A kernel's counts are those of one round times the rounds, so it need not run them all.
+    let rounds = if subject.kernel && subject.n > 64 { 64 } else { subject.n };
+    running.call(rounds).map_err(say)?;
+    let fuel = running.call(rounds).map_err(say)?.fuel.ok_or("a rewritten module without a meter")?;
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let fuel = fuel as f64;
+    Ok(fuel * f64::from(subject.n) / f64::from(rounds))
 }
 
 /// One subject on both sides, and how it is called.
