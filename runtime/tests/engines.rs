@@ -57,11 +57,36 @@ fn as_the_limit_of_fuel_rises_the_outcome_changes_once_and_what_is_used_no_more(
 }
 
 #[test]
-fn a_trap_is_charged_what_was_in_hand_and_never_more_than_there_was() {
-    for (limit, _, fuel) in sweep(&command("", "unreachable"), [60_001, 500_000, 3_000_000, 100_000_000].into_iter()) {
-        let most = 60_000 + param::FUEL_CHUNK + 100;
-        assert!(fuel.0 <= limit.min(most) && fuel.0 > 60_000, "{fuel} of {limit}");
+fn a_trap_costs_a_chunk_at_least_and_never_more_than_there_was() {
+    let chunk = param::FUEL_CHUNK;
+    for (text, chunks) in [
+        (command("", "unreachable"), 1),
+        (command("(func $f (if (i32.const 1) (then unreachable)))", "(call $f)"), 1),
+        (
+            command(
+                "",
+                "(local $n i32) (loop (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if 0 (i32.lt_u (local.get $n) (i32.const 1000)))) unreachable",
+            ),
+            1,
+        ),
+    ] {
+        let program = load(&text);
+        let root = run_in(&program, &execution(&program), &Store::default()).expect("an outcome");
+        let before = root.receipt.fuel.0 - chunks * chunk;
+        for (limit, outcome, fuel) in
+            sweep(&text, [before + 1, before + chunk - 1, before + chunk, 19_000_000].into_iter())
+        {
+            assert_eq!(outcome, Outcome::Trapped { trap: Trap::Unreachable });
+            assert_eq!(fuel.0, limit.min(before + chunk), "{limit}\n{text}");
+        }
+        assert!((60_000..70_000).contains(&before), "{before}");
     }
+    // An undefined code is told after the call has returned, so the meter is exact.
+    let program = load(&stepped("", "(i32.const 3)", "(i32.const 1)", "(i32.const 0)"));
+    let finished = run_in(&program, &execution(&program), &Store::default()).expect("an outcome");
+    assert_eq!(finished.receipt.outcome, Outcome::Trapped { trap: Trap::BadStepCode });
+    assert!(finished.receipt.fuel.0 < 1_000, "{}", finished.receipt.fuel);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! networks/NAME/chain/           blocks that were verified, so that the next command need not ask again
 //! blobs/                         content that was pushed or fetched
 //! devnet/                        what `samebit devnet` runs
+//! cache/                         compiled code; may be removed at any time
 //! ```
 
 use crate::{
@@ -139,6 +140,12 @@ impl Home {
     #[must_use]
     pub fn blobs_dir(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// Where compiled code is kept.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Where `samebit devnet` keeps its processes.

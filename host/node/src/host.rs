@@ -4,6 +4,7 @@
 //! what it wants. It dials out only, holds the operator's key and never needs the account's once registered.
 
 use crate::{
+    code,
     daemon::{Announce, NodeError, Shutdown},
     executor::{Done, Executor, Programs, Running},
     follower::{self, FollowError, Follower},
@@ -13,7 +14,7 @@ use crate::{
 use samebit_blobs::BlobStore;
 use samebit_market::agent::{Conduct, Effect, HostAgent, View};
 use samebit_net::{Link, NetConfig, NetError, Remote};
-use samebit_runtime::Runtime;
+use samebit_runtime::{Options, Runtime};
 use samebit_spec::{
     block::{Block, Invitation},
     entry::{Body, Entry, SignedEntry},
@@ -126,7 +127,7 @@ async fn serve(config: Config) -> Result<(), NodeError> {
         let path = path.to_path_buf();
         move |source| NodeError::Io { path, source }
     };
-    let runtime = Runtime::new()?;
+    let runtime = Runtime::open(&Options { cache: code::cache(&dir.join("cache")), ..Options::default() })?;
     let store = BlobStore::open_cache(&dir.join("blobs"))?;
     let salt_key = salt_key(&dir)?.seed();
     let shelf = Shelf::open(&dir.join("runs")).map_err(io(&dir))?;

@@ -8,12 +8,13 @@
 //! - [`host`]: follows the chain, runs what it was drawn for, commits, reveals.
 //! - [`client`]: what commands use; [`follower`] is the verified replay below it and below hosts.
 //! - [`audit`]: re-executes a job from public data.
-//! - [`keys`], [`home`], [`invitation`]: files of a person's machine.
+//! - [`keys`], [`home`], [`invitation`], [`code`]: files of a person's machine.
 //! - [`daemon`]: start, readiness, end.
 #![forbid(unsafe_code)]
 
 pub mod audit;
 pub mod client;
+pub mod code;
 pub mod content;
 pub mod daemon;
 mod executor;

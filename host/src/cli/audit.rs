@@ -9,8 +9,11 @@ use crate::{
     view::{self, Names},
 };
 use samebit_market::words;
-use samebit_node::audit::{self, AuditError, Ours, Progress, Report, RunReport, UnitReport};
-use samebit_runtime::Runtime;
+use samebit_node::{
+    audit::{self, AuditError, Ours, Progress, Report, RunReport, UnitReport},
+    code,
+};
+use samebit_runtime::{Options, Runtime};
 use samebit_spec::{
     id::JobId,
     job::{JobRecord, RunPhase},
@@ -82,7 +85,8 @@ pub fn run(args: AuditArgs, ui: &Ui) -> Outcome {
         job::unit_of(&record, &id, unit)?;
     }
     let task_name = network.task_name(&record.spec.task);
-    let runtime = Runtime::new().map_err(|fault| Failure::new(Exit::CannotTell, fault.to_string()))?;
+    let options = Options { cache: code::cache(&context.home_dir().cache_dir()), ..Options::default() };
+    let runtime = Runtime::open(&options).map_err(|fault| Failure::new(Exit::CannotTell, fault.to_string()))?;
     let bar = ui.bar(1, "fetching and compiling");
     let chosen = unit.map(|unit| [unit]);
     let chosen = chosen.as_ref().map(<[u32; 1]>::as_slice);

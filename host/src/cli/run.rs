@@ -11,9 +11,11 @@ use crate::{
     report::{Failure, Format, Outcome, Ui},
     text,
 };
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
 use samebit_blobs::{BlobError, Folder};
-use samebit_runtime::{Content, Finished, Flow, HostFault, LoadError, Program, Runtime};
+use samebit_node::code;
+use samebit_runtime::{Content, EngineKind, Finished, Flow, HostFault, LoadError, Options, Program, Runtime};
 use samebit_spec::{
     abi,
     content::{BlobRef, Tree, TreeRef},
@@ -46,7 +48,8 @@ Examples:
   samebit run --input cases/ada/input target/samebit/hello.wasm
   samebit run --out picture --input cases/whole/input .     builds the project here first
   samebit run --dir . --env LANG=C cat.wasm -- README.md    a folder, copy-on-write
-  samebit run --fuel 1000000 -o json loop.wasm              outcome, digests, fuel and state root as one object")]
+  samebit run --fuel 1000000 -o json loop.wasm              outcome, digests, fuel and state root as one object
+  samebit run --engine wasmi loop.wasm                      interpreted: slower, and the same in every bit")]
 pub struct RunArgs {
     /// Show a folder to the guest, copy-on-write: what it writes there ends with the run.
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
@@ -77,6 +80,9 @@ pub struct RunArgs {
     /// An odd digit gets a zero before it, and what is missing is filled up with zeros at the end: `f` is 0f00...
     #[arg(long, value_name = "HEX", default_value = "", hide_default_value = true, value_parser = options::seed)]
     seed: [u8; 32],
+    /// What runs it: `wasmtime` compiles, `wasmi` interprets. Outcome, output, fuel and state roots are the same.
+    #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engine_parser())]
+    engine: EngineKind,
     /// A .wasm file, a project's folder, or a task of the network by name or id.
     #[arg(value_name = "MODULE.wasm|TASK")]
     module: String,
@@ -142,9 +148,14 @@ impl RunView {
     }
 }
 
+/// Takes an engine's name and lists them in the help.
+pub(super) fn engine_parser() -> impl TypedValueParser<Value = EngineKind> {
+    PossibleValuesParser::new(EngineKind::ALL.map(EngineKind::name)).try_map(|name| name.parse::<EngineKind>())
+}
+
 /// Runs the command.
 pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
-    let RunArgs { dirs, input, out, env, stdin, fuel, step_budget, memory, seed, module, args } = args;
+    let RunArgs { dirs, input, out, env, stdin, fuel, step_budget, memory, seed, engine, module, args } = args;
     // Everything that can be refused is refused before the work is done.
     let limits = limits(fuel, memory);
     let step_budget = step_budget.or(fuel).map_or(param::STEP_BUDGET_DEFAULT, Fuel).min(limits.fuel);
@@ -173,7 +184,7 @@ pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
     }
     let (name, bytes) = module_of(&module, ui)?;
 
-    let sandbox = Sandbox::new()?;
+    let sandbox = Sandbox::new(engine, ui)?;
     let program = sandbox.load(&module, &bytes)?;
     let execution = world.execution(&program, &name, mounts, BlobRef::of(&content.stdin));
     let stopped = Failure::new(Exit::Interrupted, "interrupted; nothing was sent and nothing is kept");
@@ -223,9 +234,16 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets the engine up.
-    pub(super) fn new() -> Result<Self, Failure> {
-        Ok(Self { runtime: Runtime::new().map_err(|fault| fault_failure(&fault))? })
+    /// Sets an engine up. Code that it compiles is kept where the home folder can be used.
+    pub(super) fn new(engine: EngineKind, ui: &Ui) -> Result<Self, Failure> {
+        let cache = Context::new(ui).ok().and_then(|context| code::cache(&context.home_dir().cache_dir()));
+        let options = Options { engine, cache, ..Options::default() };
+        Ok(Self { runtime: Runtime::open(&options).map_err(|fault| fault_failure(&fault))? })
+    }
+
+    /// Which engine it is.
+    pub(super) fn engine(&self) -> EngineKind {
+        self.runtime.engine()
     }
 
     /// Compiles a module; `shown` is what people know it as.

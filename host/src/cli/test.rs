@@ -1,16 +1,16 @@
-//! `samebit test`: runs each case of a task twice in the sandbox, compares the receipts bit for bit, and the result
-//! with the expected one.
+//! `samebit test`: runs each case of a task twice in the sandbox and once on every other engine, compares the receipts
+//! bit for bit, and the result with the expected one.
 
 use super::{
     build,
-    run::{Local, Sandbox, job_execution},
+    run::{Local, Sandbox, engine_parser, job_execution},
 };
 use crate::{
     exit::Exit,
     report::{Failure, Format, Outcome, Ui},
     text,
 };
-use samebit_runtime::{Finished, Program};
+use samebit_runtime::{EngineKind, Finished, Program};
 use samebit_spec::{
     abi,
     content::TreeRef,
@@ -31,16 +31,20 @@ const INPUT: &str = "input";
 /// A case's expected result.
 const EXPECTED: &str = "expected";
 
-/// Build a task and run each of its cases twice, comparing receipts bit for bit.
+/// Build a task and run each of its cases twice, and once on every other engine, comparing receipts bit for bit.
 ///
 /// A case is a folder cases/NAME with `input`, a folder or a single file, and `expected`: the result as JSON, or for
-/// a command its stdout. A case without `expected` only has to end well, twice the same.
+/// a command its stdout. A case without `expected` only has to end well, each time the same.
+///
+/// The engines are wasmtime, which compiles, and wasmi, which interprets and takes some ten times as long; a run on
+/// either must give the same outcome, output, fuel and state roots.
 ///
 /// Exits 30 when two runs of a case differ, 1 when a result is not the expected one.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   samebit test
+  samebit test --engine wasmtime      on this engine alone, twice
   samebit test --bless                writes what each case gives as its expected result
   samebit test ../hello -o json")]
 pub struct TestArgs {
@@ -50,6 +54,9 @@ pub struct TestArgs {
     /// Write the result of each case as its expected one.
     #[arg(long)]
     bless: bool,
+    /// Run on this engine alone. Default: on all.
+    #[arg(long, value_name = "ENGINE", value_parser = engine_parser())]
+    engine: Option<EngineKind>,
 }
 
 /// A case: a member of `samebit/test/1`.
@@ -60,7 +67,10 @@ struct CaseView {
     detail: Option<String>,
     outcome: String,
     output_digest: String,
-    receipts: [String; 2],
+    /// One for each run.
+    receipts: Vec<String>,
+    /// What each was run by.
+    engines: Vec<&'static str>,
     fuel: u64,
     steps: u32,
 }
@@ -69,11 +79,11 @@ struct CaseView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
-    /// Twice the same, and as expected where something is expected.
+    /// Each time the same, and as expected where something is expected.
     Passed,
-    /// Twice the same, and now expected.
+    /// Each time the same, and now expected.
     Blessed,
-    /// Twice the same, and not as expected.
+    /// Each time the same, and not as expected.
     Mismatch,
     /// Two runs of the same execution gave two receipts.
     Differs,
@@ -94,12 +104,18 @@ impl Verdict {
 pub fn run(args: TestArgs, ui: &Ui) -> Outcome {
     let cases = cases(&args.path.join(CASES))?;
     let built = build::project(&args.path, ui)?;
-    let sandbox = Sandbox::new()?;
-    let program = sandbox.load(&built.file.display().to_string(), &built.bytes)?;
+    let first = args.engine.unwrap_or_default();
+    let others = EngineKind::ALL.into_iter().filter(|engine| args.engine.is_none() && *engine != first);
+    let mut stages = Vec::new();
+    for engine in [first].into_iter().chain(others) {
+        let sandbox = Sandbox::new(engine, ui)?;
+        let program = sandbox.load(&built.file.display().to_string(), &built.bytes)?;
+        stages.push((sandbox, program));
+    }
     let bar = ui.bar(cases.len() as u64, "running cases");
     let mut views = Vec::new();
     for case in &cases {
-        views.push(try_case(case, &program, &built.manifest.name, &sandbox, args.bless, ui)?);
+        views.push(try_case(case, &stages, &built.manifest.name, args.bless, ui)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -141,14 +157,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::Environment, format!("{}: {error}", path.display()))
 }
 
-fn try_case(
-    case: &Path,
-    program: &Program,
-    name: &str,
-    sandbox: &Sandbox,
-    bless: bool,
-    ui: &Ui,
-) -> Result<CaseView, Failure> {
+fn try_case(case: &Path, stages: &[(Sandbox, Program)], name: &str, bless: bool, ui: &Ui) -> Result<CaseView, Failure> {
     let mut content = Local::default();
     let input = case.join(INPUT);
     let tree: TreeRef = if input.exists() {
@@ -157,13 +166,19 @@ fn try_case(
         return Err(Failure::new(Exit::NotFound, format!("{} is not there", input.display()))
             .help("a case has `input`, a file or a folder; an empty folder is an input too"));
     };
-    let execution = job_execution(program, name, tree);
-    let first = sandbox.run(program, &execution, &content, ui)?;
-    let second = sandbox.run(program, &execution, &content, ui)?;
-    let (verdict, detail) = if first.receipt != second.receipt {
-        (Verdict::Differs, Some("two runs of the same execution gave two receipts".to_owned()))
-    } else {
-        compare(&case.join(EXPECTED), &first, bless)?
+    // The first engine runs it again at the end, so that no two runs of one engine follow each other.
+    let mut runs: Vec<(EngineKind, Finished)> = Vec::new();
+    for (sandbox, program) in stages.iter().chain(stages.first()) {
+        let execution = job_execution(program, name, tree);
+        runs.push((sandbox.engine(), sandbox.run(program, &execution, &content, ui)?));
+    }
+    let Some((engine, first)) = runs.first() else {
+        return Err(Failure::new(Exit::Environment, "no engine ran it".to_owned()));
+    };
+    let differing = runs.iter().find_map(|(other, run)| Some((other, difference(first, run)?)));
+    let (verdict, detail) = match differing {
+        Some((other, what)) => (Verdict::Differs, Some(format!("{engine} and {other} gave {what}"))),
+        None => compare(&case.join(EXPECTED), first, bless)?,
     };
     Ok(CaseView {
         case: case.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -171,10 +186,30 @@ fn try_case(
         detail,
         outcome: text::outcome(&first.receipt.outcome),
         output_digest: first.receipt.output.id().to_string(),
-        receipts: [first.receipt.id().to_string(), second.receipt.id().to_string()],
+        receipts: runs.iter().map(|(_, run)| run.receipt.id().to_string()).collect(),
+        engines: runs.iter().map(|(engine, _)| engine.name()).collect(),
         fuel: first.receipt.fuel.0,
         steps: first.receipt.steps,
     })
+}
+
+/// What two runs of one execution disagree about first, in the order in which a reader wants to know.
+fn difference(one: &Finished, other: &Finished) -> Option<String> {
+    let (a, b) = (&one.receipt, &other.receipt);
+    let step = one.history.iter().zip(&other.history).position(|(a, b)| a != b);
+    let at = step.map_or(String::new(), |step| format!("; the first state root that differs is that of step {step}"));
+    let what = if a.outcome != b.outcome {
+        format!("the outcomes {} and {}", text::outcome(&a.outcome), text::outcome(&b.outcome))
+    } else if a.output != b.output {
+        format!("the outputs {} and {}", a.output.id(), b.output.id())
+    } else if a.fuel != b.fuel {
+        format!("{} and {} fuel", a.fuel.0, b.fuel.0)
+    } else if a != b {
+        "different state roots".to_owned()
+    } else {
+        return None;
+    };
+    Some(what + &at)
 }
 
 /// Compares what a run gave with the file `expected`, or writes it there.
@@ -280,6 +315,41 @@ mod tests {
     fn what_is_blessed_is_what_is_then_expected() {
         for given in [b"{\"b\":1,\"a\":[1.5e300]}".as_slice(), b"plain text", b"\xff\x00", b""] {
             assert!(is_same(given, &pretty(given)));
+        }
+    }
+
+    #[test]
+    fn two_runs_that_differ_are_told_apart_by_what_matters_most() {
+        let finished = |fuel, code, root| {
+            let output = samebit_spec::receipt::Output {
+                stdout: samebit_spec::content::BlobRef::of(b""),
+                tree: samebit_spec::content::Tree::new(Vec::new()).expect("a tree of no files").tree_ref(),
+            };
+            let history = vec![samebit_spec::id::StateRoot([0; 32]), samebit_spec::id::StateRoot([root; 32])];
+            Finished {
+                receipt: samebit_spec::receipt::Receipt {
+                    execution: samebit_spec::id::ExecutionId([0; 32]),
+                    outcome: Ended::Exited { code },
+                    output,
+                    fuel: Fuel(fuel),
+                    steps: 1,
+                    history: samebit_spec::state::history_root(&history),
+                },
+                stdout: Vec::new(),
+                stderr: Vec::new(),
+                files: Vec::new(),
+                tree: samebit_spec::content::Tree::new(Vec::new()).expect("a tree of no files"),
+                history,
+            }
+        };
+        let one = finished(5, 0, 1);
+        assert_eq!(difference(&one, &finished(5, 0, 1)), None);
+        for (other, said) in [
+            (finished(6, 1, 2), "outcomes"),
+            (finished(6, 0, 2), "5 and 6 fuel"),
+            (finished(5, 0, 2), "different state roots; the first state root that differs is that of step 1"),
+        ] {
+            assert!(difference(&one, &other).expect("they differ").contains(said), "{said}");
         }
     }
 
