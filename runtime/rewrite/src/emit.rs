@@ -4,9 +4,10 @@
 
 use crate::{
     calls::Plan,
+    counted::Bound,
     function::{Function, position},
     nan::{Point, Shape},
-    segments::{Charges, Look, constant_length},
+    segments::{Charge, Charges, Look, constant_length},
 };
 use samebit_spec::param;
 use wasm_encoder::{
@@ -275,129 +276,265 @@ pub(crate) fn leaves_early(function: &Function<'_>) -> bool {
 
 /// Writes a function.
 pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) -> Result<Body, Error> {
-    let mut pass = RoundtripReencoder;
-    let mut code = Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new() };
-    let params = position(function.params.len());
     let metered = parts.plan.flat.is_none();
-    let meter = params;
+    let params = position(function.params.len());
     let shift = u32::from(metered);
-    let mut scratch = Scratch { first: position(function.locals.len()) + shift, types: Vec::new() };
-    let local = |index: u32| if index < params { index } else { index + shift };
-    let height = (parts.plan.height << (param::METER_FUEL_SIGN + 1)).cast_signed();
-    // Whether nobody has counted on what its last calls do.
-    let unknown = metered && (parts.plan.shallow || parts.plan.bounded);
-    let counts = metered && parts.stack && !parts.plan.shallow;
-    let (mut charges, mut points) = (parts.charges.list.iter().peekable(), parts.points.iter().peekable());
-    let mut last_calls = parts.charges.last_calls.iter().copied().peekable();
-    // At the entry height and fuel are one subtraction.
-    let mut entry = if counts { height } else { 0 };
-    let mut entry_look = Look::No;
-    while let Some(charge) = charges.next_if(|charge| charge.before == 0) {
-        if charge.cost <= param::METER_STRIDE_MAX / 2 {
-            entry += charge.cost.cast_signed();
-            entry_look = charge.look;
+    let mut writer = Writer {
+        function,
+        parts,
+        pass: RoundtripReencoder,
+        code: Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new() },
+        scratch: Scratch { first: position(function.locals.len()) + shift, types: Vec::new() },
+        metered,
+        meter: params,
+        counts: metered && parts.stack && !parts.plan.shallow,
+        last_calls: parts.charges.last_calls.iter().copied().peekable(),
+        depth: 0,
+    };
+    writer.write()?;
+    let mut locals = Vec::with_capacity(function.locals.len() + writer.scratch.types.len());
+    for ty in &function.locals[function.params.len()..] {
+        locals.push(writer.pass.val_type(*ty)?);
+    }
+    locals.extend(writer.scratch.types);
+    Ok(writer.code.finish(&locals))
+}
+
+struct Writer<'w, T> {
+    function: &'w Function<'w>,
+    parts: &'w Parts<'w, T>,
+    pass: RoundtripReencoder,
+    code: Code,
+    scratch: Scratch,
+    /// Whether the function takes the meter, and as which local.
+    metered: bool,
+    meter: u32,
+    /// Whether it counts its height.
+    counts: bool,
+    last_calls: core::iter::Peekable<core::iter::Copied<core::slice::Iter<'w, u32>>>,
+    /// Open blocks of the body itself.
+    depth: u32,
+}
+
+impl<T: Targets> Writer<'_, T> {
+    fn height(&self) -> i64 {
+        (self.parts.plan.height << (param::METER_FUEL_SIGN + 1)).cast_signed()
+    }
+
+    fn local(&self, index: u32) -> u32 {
+        if index < self.meter { index } else { index + u32::from(self.metered) }
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let (meter, added) = (self.meter, self.parts.added);
+        let (mut charges, mut points) =
+            (self.parts.charges.list.iter().peekable(), self.parts.points.iter().peekable());
+        // At the entry height and fuel are one subtraction.
+        let mut entry = if self.counts { self.height() } else { 0 };
+        let mut entry_look = Look::No;
+        while let Some(charge) = charges.next_if(|charge| charge.before == 0 && charge.counted.is_none()) {
+            if charge.cost <= param::METER_STRIDE_MAX / 2 {
+                entry += charge.cost.cast_signed();
+                entry_look = charge.look;
+            } else {
+                self.code.charge(meter, charge.cost, charge.look, added);
+            }
+        }
+        if self.metered && entry != 0 {
+            self.code.adjust(meter, -entry);
+        }
+        self.code.look(meter, entry_look, added);
+        if self.counts {
+            self.code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(added, Halt::Stack).end();
+        }
+        if let Some(block) = self.parts.block.filter(|_| self.metered) {
+            self.code.op(&Instruction::Block(block));
+        }
+        let mut at = 0;
+        while at < self.function.ops.len() {
+            let mut counted = None;
+            while let Some(charge) = charges.next_if(|charge| charge.before as usize <= at) {
+                match charge.counted {
+                    Some(_) => counted = Some(*charge),
+                    None => self.code.charge(meter, charge.cost, charge.look, added),
+                }
+            }
+            if let Some(charge) = counted {
+                let end = self.function.ends[at] as usize;
+                self.counted(at, end, &charge)?;
+                while points.next_if(|point| point.op as usize <= end).is_some() {}
+                at = end + 1;
+                continue;
+            }
+            self.op(at)?;
+            while let Some(point) = points.next_if(|point| point.op as usize == at) {
+                canonical(&mut self.code, &mut self.scratch, point.shape);
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise
+    /// the loop is written as any other.
+    fn counted(&mut self, at: usize, end: usize, charge: &Charge) -> Result<(), Error> {
+        let Some(loops) = charge.counted else { return Ok(()) };
+        let (meter, added) = (self.meter, self.parts.added);
+        let (distance, total) = (self.scratch.local(ValType::I32), self.scratch.local(ValType::I64));
+        let changed = self.local(loops.local);
+        self.code.op(&Instruction::Block(BlockType::Empty)).op(&Instruction::Block(BlockType::Empty));
+        // From here to the bound, in steps, less one step: a distance of nothing is all the way round.
+        let bound = match loops.bound {
+            Bound::Constant(value) => Instruction::I32Const(value),
+            Bound::Local(local) => Instruction::LocalGet(self.local(local)),
+        };
+        if loops.down {
+            self.code.get(changed).op(&bound);
         } else {
-            code.charge(meter, charge.cost, charge.look, parts.added);
+            self.code.op(&bound).get(changed);
         }
-    }
-    if metered && entry != 0 {
-        code.adjust(meter, -entry);
-    }
-    code.look(meter, entry_look, parts.added);
-    if counts {
-        code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(parts.added, Halt::Stack).end();
-    }
-    if let Some(block) = parts.block.filter(|_| metered) {
-        code.op(&Instruction::Block(block));
-    }
-    // Open blocks of the body itself.
-    let mut depth = 0_u32;
-    let last = function.ops.len() - 1;
-    for (at, op) in function.ops.iter().enumerate() {
-        while let Some(charge) = charges.next_if(|charge| charge.before as usize <= at) {
-            code.charge(meter, charge.cost, charge.look, parts.added);
+        self.code.op(&Instruction::I32Sub);
+        if loops.log2 > 0 {
+            // A bound that the steps pass over is never met.
+            self.code.op(&Instruction::LocalTee(distance)).op(&Instruction::I32Const((1 << loops.log2) - 1));
+            self.code.op(&Instruction::I32And);
+            self.code.hint(false).op(&Instruction::BrIf(0)).get(distance);
         }
-        match op {
+        let log2 = loops.log2.cast_signed();
+        self.code.op(&Instruction::I32Const(1_i32.wrapping_shl(loops.log2))).op(&Instruction::I32Sub);
+        if log2 > 0 {
+            self.code.op(&Instruction::I32Const(log2)).op(&Instruction::I32ShrU);
+        }
+        let cost = charge.cost.cast_signed();
+        self.code.op(&Instruction::I64ExtendI32U).i64(1).op(&Instruction::I64Add);
+        self.code.i64(cost).op(&Instruction::I64Mul).op(&Instruction::LocalTee(total));
+        // What is more than is ever in hand comes from the pool, if it is there.
+        let most = (param::METER_STRIDE_MAX / 2).cast_signed();
+        self.code.i64(most).op(&Instruction::I64GtU).rarely();
+        self.code.get(total).op(&Instruction::GlobalGet(added.pool)).op(&Instruction::I64GtS);
+        self.code.op(&Instruction::BrIf(1));
+        self.code.op(&Instruction::GlobalGet(added.pool)).get(total).op(&Instruction::I64Sub);
+        self.code.op(&Instruction::GlobalSet(added.pool)).i64(0).set(total).end();
+        self.code.get(meter).get(total).op(&Instruction::I64Sub).set(meter);
+        self.code.look(meter, Look::Inline, added);
+        self.iteration(at, end)?;
+        self.code.op(&Instruction::Br(1)).end();
+        self.op(at)?;
+        self.code.charge(meter, charge.cost, charge.look, added);
+        self.inside(at, end)?;
+        self.op(end)?;
+        self.code.end();
+        Ok(())
+    }
+
+    /// A loop without its meter.
+    fn iteration(&mut self, at: usize, end: usize) -> Result<(), Error> {
+        self.op(at)?;
+        self.inside(at, end)?;
+        self.op(end)
+    }
+
+    /// The operators between two.
+    fn inside(&mut self, at: usize, end: usize) -> Result<(), Error> {
+        let first = self.parts.points.partition_point(|point| point.op as usize <= at);
+        let mut points = self.parts.points[first..].iter().peekable();
+        for at in at + 1..end {
+            self.op(at)?;
+            while let Some(point) = points.next_if(|point| point.op as usize == at) {
+                canonical(&mut self.code, &mut self.scratch, point.shape);
+            }
+        }
+        Ok(())
+    }
+
+    /// One operator.
+    fn op(&mut self, at: usize) -> Result<(), Error> {
+        let (meter, added, targets) = (self.meter, self.parts.added, self.parts.targets);
+        let ops = &self.function.ops;
+        // Whether nobody has counted on what its last calls do.
+        let unknown = self.metered && (self.parts.plan.shallow || self.parts.plan.bounded);
+        match &ops[at] {
             Operator::LocalGet { local_index } => {
-                code.get(local(*local_index));
+                let local = self.local(*local_index);
+                self.code.get(local);
             }
             Operator::LocalSet { local_index } => {
-                code.set(local(*local_index));
+                let local = self.local(*local_index);
+                self.code.set(local);
             }
             Operator::LocalTee { local_index } => {
-                code.op(&Instruction::LocalTee(local(*local_index)));
+                let local = self.local(*local_index);
+                self.code.op(&Instruction::LocalTee(local));
             }
-            Operator::Return if metered => {
-                code.op(&Instruction::Br(depth));
+            Operator::Return if self.metered => {
+                self.code.op(&Instruction::Br(self.depth));
             }
             Operator::Call { function_index } => {
-                let is_last = last_calls.next_if_eq(&position(at)).is_some();
-                if is_last && unknown && !parts.targets.is_light(*function_index) {
-                    code.get(meter).op(&Instruction::Call(parts.added.last)).set(meter);
+                let is_last = self.last_calls.next_if_eq(&position(at)).is_some();
+                if is_last && unknown && !targets.is_light(*function_index) {
+                    self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
                 }
-                let (target, takes) = parts.targets.target(*function_index);
+                let (target, takes) = targets.target(*function_index);
                 if takes {
-                    code.get(meter).op(&Instruction::Call(target)).set(meter);
+                    self.code.get(meter).op(&Instruction::Call(target)).set(meter);
                 } else {
-                    code.op(&Instruction::Call(target));
+                    self.code.op(&Instruction::Call(target));
                 }
             }
             Operator::CallIndirect { type_index, table_index } => {
-                if last_calls.next_if_eq(&position(at)).is_some() && unknown {
-                    code.get(meter).op(&Instruction::Call(parts.added.last)).set(meter);
+                if self.last_calls.next_if_eq(&position(at)).is_some() && unknown {
+                    self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
                 }
-                let element = scratch.local(ValType::I32);
-                code.set(element).get(meter).get(element);
-                let type_index = type_index + parts.added.metered;
-                code.op(&Instruction::CallIndirect { type_index, table_index: *table_index }).set(meter);
+                let element = self.scratch.local(ValType::I32);
+                self.code.set(element).get(meter).get(element);
+                let type_index = type_index + added.metered;
+                self.code.op(&Instruction::CallIndirect { type_index, table_index: *table_index }).set(meter);
             }
-            Operator::MemoryCopy { .. } if constant_length(&function.ops, at).is_none() => {
-                code.get(meter).op(&Instruction::Call(parts.added.copy)).set(meter);
+            Operator::MemoryCopy { .. } if constant_length(ops, at).is_none() => {
+                self.code.get(meter).op(&Instruction::Call(added.copy)).set(meter);
             }
-            Operator::MemoryFill { .. } if constant_length(&function.ops, at).is_none() => {
-                code.get(meter).op(&Instruction::Call(parts.added.fill)).set(meter);
+            Operator::MemoryFill { .. } if constant_length(ops, at).is_none() => {
+                self.code.get(meter).op(&Instruction::Call(added.fill)).set(meter);
             }
             Operator::MemoryGrow { .. } => {
-                code.get(meter).op(&Instruction::Call(parts.added.grow)).set(meter);
+                self.code.get(meter).op(&Instruction::Call(added.grow)).set(meter);
             }
-            Operator::Select | Operator::TypedSelect { .. } if compared(&function.ops[..at]) => {
-                let condition = scratch.local(ValType::I32);
-                code.set(condition).get(condition).op(&pass.instruction(op.clone())?);
+            op @ (Operator::Select | Operator::TypedSelect { .. }) if compared(&ops[..at]) => {
+                let condition = self.scratch.local(ValType::I32);
+                self.code.set(condition).get(condition).op(&self.pass.instruction(op.clone())?);
             }
-            Operator::End if at == last => {
-                if parts.block.is_some() && metered {
-                    code.end();
+            Operator::End if at + 1 == ops.len() => {
+                if self.parts.block.is_some() && self.metered {
+                    self.code.end();
                 }
-                if metered {
-                    if parts.charges.at_end {
-                        code.look(meter, Look::Call, parts.added);
+                if self.metered {
+                    if self.parts.charges.at_end {
+                        self.code.look(meter, Look::Call, added);
                     }
-                    code.get(meter);
-                    if counts {
-                        code.i64(height).op(&Instruction::I64Add);
+                    self.code.get(meter);
+                    if self.counts {
+                        let height = self.height();
+                        self.code.i64(height).op(&Instruction::I64Add);
                     }
                 }
-                code.end();
+                self.code.end();
             }
             op => {
                 match op {
-                    Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-                    Operator::End => depth -= 1,
+                    Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.depth += 1,
+                    Operator::End => self.depth -= 1,
                     _ => {}
                 }
-                code.op(&pass.instruction(op.clone())?);
+                // wasmi 2.0.0 loses a value that lies below a loop's parameters when it is also in a local, unless
+                // a block begins before.
+                if matches!(op, Operator::Loop { blockty: wasmparser::BlockType::FuncType(_) }) {
+                    self.code.op(&Instruction::Block(BlockType::Empty)).end();
+                }
+                self.code.op(&self.pass.instruction(op.clone())?);
             }
         }
-        while let Some(point) = points.next_if(|point| point.op as usize == at) {
-            canonical(&mut code, &mut scratch, point.shape);
-        }
+        Ok(())
     }
-    let mut locals = Vec::with_capacity(function.locals.len() + scratch.types.len());
-    for ty in &function.locals[function.params.len()..] {
-        locals.push(pass.val_type(*ty)?);
-    }
-    locals.extend(scratch.types);
-    Ok(code.finish(&locals))
 }
 
 /// Whether the last operator is a comparison. wasmi 2.0.0 makes one operation of a comparison and the `select` after

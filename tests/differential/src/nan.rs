@@ -32,6 +32,9 @@ const CALLS: u32 = 3;
 /// More than any program uses.
 const ALLOWANCE: u64 = 1 << 40;
 
+/// More memory than any program has.
+const PAGES: u32 = 16;
+
 /// What can be seen of a call.
 type Sight = (End, Option<State>);
 
@@ -61,23 +64,22 @@ pub fn compare(wasm: &[u8], seed: u64) -> Result<(), String> {
         Err(failure) => Err(format!("{name}: {failure}")),
     };
     let native = Engine::Wasmtime(Tuning::Rewritten);
-    let pages = 16;
-    let mut published = Guest::original(Engine::Wasmtime(Tuning::Original), wasm, pages)
+    let mut published = Guest::original(Engine::Wasmtime(Tuning::Original), wasm, PAGES)
         .map_err(|failure| format!("published: {failure}"))?;
     let mut guests = vec![
-        start("lazy on wasmtime", Guest::rewritten(native, &lazy, pages))?,
-        start("lazy on wasmi", Guest::rewritten(Engine::Wasmi, &lazy, pages))?,
-        start("eager on wasmi", Guest::rewritten(Engine::Wasmi, &eager, pages))?,
-        start("lazy on wasmi, scrambled", Guest::rewritten(Engine::Wasmi, &scrambled(&lazy)?, pages))?,
+        start("lazy on wasmtime", Guest::rewritten(native, &lazy, PAGES))?,
+        start("lazy on wasmi", Guest::rewritten(Engine::Wasmi, &lazy, PAGES))?,
+        start("eager on wasmi", Guest::rewritten(Engine::Wasmi, &eager, PAGES))?,
+        start("lazy on wasmi, scrambled", Guest::rewritten(Engine::Wasmi, &scrambled(&lazy)?, PAGES))?,
     ];
     // What wasmi runs as bytes, wasmtime compiles: in turn, since that takes longest.
     guests.push(match seed % 4 {
-        0 => start("eager on wasmtime", Guest::rewritten(native, &eager, pages))?,
-        1 => start("lazy on wasmtime, scrambled", Guest::rewritten(native, &scrambled(&lazy)?, pages))?,
+        0 => start("eager on wasmtime", Guest::rewritten(native, &eager, PAGES))?,
+        1 => start("lazy on wasmtime, scrambled", Guest::rewritten(native, &scrambled(&lazy)?, PAGES))?,
         2 => start("lazy on wasmtime, unoptimised", {
-            Guest::rewritten(Engine::Wasmtime(Tuning::Unoptimised), &lazy, pages)
+            Guest::rewritten(Engine::Wasmtime(Tuning::Unoptimised), &lazy, PAGES)
         })?,
-        _ => start("eager on wasmi, scrambled", Guest::rewritten(Engine::Wasmi, &scrambled(&eager)?, pages))?,
+        _ => start("eager on wasmi, scrambled", Guest::rewritten(Engine::Wasmi, &scrambled(&eager)?, PAGES))?,
     });
     let mut rng = Rng::new(seed ^ 0x00a1_1a5e);
     for call in 0..CALLS {
@@ -94,6 +96,24 @@ pub fn compare(wasm: &[u8], seed: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the program of a seed shows other bits when nothing is done about its NaNs.
+///
+/// # Errors
+/// What keeps it from running.
+pub fn shows(seed: u64) -> Result<bool, String> {
+    let wasm = program(seed);
+    let keep = prepare_library(&wasm, &Settings { nan: Nan::Keep, ..Settings::PROFILE })
+        .map_err(|refusal| format!("refused: {refusal}"))?;
+    let bytes = scramble(&keep.bytes, seed).map_err(|error| format!("scrambled: {error}"))?;
+    let kept = Guest::rewritten(Engine::Wasmi, &Executable { bytes, ..keep }, PAGES);
+    let mut kept = kept.map_err(|failure| failure.to_string())?;
+    let published = Guest::original(Engine::Wasmtime(Tuning::Original), &wasm, PAGES);
+    let mut published = published.map_err(|failure| failure.to_string())?;
+    let mut rng = Rng::new(seed);
+    let args = [Type::F32, Type::F64, Type::V128, Type::I32].map(|ty| Value::some(ty, &mut rng));
+    Ok(look(&mut kept, &args) != look(&mut published, &args))
 }
 
 fn look(guest: &mut Guest, args: &[Value]) -> Sight {

@@ -432,7 +432,7 @@ impl<'f> Reader<'f> {
                 self.stack.push(node);
             }
             Deed::Numbers => {
-                self.pop();
+                self.see(1);
                 let node = self.constant(FREE);
                 self.stack.push(node);
             }

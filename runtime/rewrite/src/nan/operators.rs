@@ -94,7 +94,7 @@ pub(super) enum Deed {
     Insert { vector: usize, keeps: Facts },
     /// Gives numbers from integers.
     Number,
-    /// Gives vectors of numbers from integers.
+    /// Gives vectors of numbers from lanes of integers, so it sees all bits of its operand.
     Numbers,
     /// A value known here.
     Constant(Facts),

@@ -310,6 +310,10 @@ fn vectors_are_made_canonical_in_the_shape_that_made_them() {
         &["1 F32x4Sqrt F32x4"],
     );
     check(
+        "(func (param v128) (result v128) (f64x2.convert_low_i32x4_u (f32x4.sqrt (local.get 0))))",
+        &["1 F32x4Sqrt F32x4"],
+    );
+    check(
         "(func (param i32 v128) (result v128)
             (select (f32x4.sqrt (local.get 1)) (f64x2.sqrt (local.get 1)) (local.get 0)))",
         &["1 F32x4Sqrt F32x4", "3 F64x2Sqrt F64x2"],

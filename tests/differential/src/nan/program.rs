@@ -26,18 +26,8 @@ const TYPES: [Type; 5] = [Type::F32, Type::F64, Type::V128, Type::I32, Type::I64
 const BUDGET: u32 = 0;
 
 /// The other globals: two of each type.
-const GLOBALS: [Type; 10] = [
-    Type::F32,
-    Type::F32,
-    Type::F64,
-    Type::F64,
-    Type::V128,
-    Type::V128,
-    Type::I32,
-    Type::I32,
-    Type::I64,
-    Type::I64,
-];
+const GLOBALS: [Type; 10] =
+    [Type::F32, Type::F32, Type::F64, Type::F64, Type::V128, Type::V128, Type::I32, Type::I32, Type::I64, Type::I64];
 
 /// The parameters of the entry.
 const ENTRY_PARAMS: [Type; 4] = [Type::F32, Type::F64, Type::V128, Type::I32];
@@ -58,7 +48,7 @@ pub fn program(seed: u64) -> Vec<u8> {
 
     let mut code = CodeSection::new();
     for index in 0..signatures.len() {
-        let size = 60 + rng.below(260);
+        let size = 120 + rng.below(400);
         code.function(&Body::new(&mut rng, &mut types, &signatures[..=index], size).write());
     }
     let mut functions = FunctionSection::new();
@@ -79,13 +69,7 @@ pub fn program(seed: u64) -> Vec<u8> {
     });
     module.section(&tables);
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType {
-        minimum: 1,
-        maximum: Some(1),
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    });
+    memories.memory(MemoryType { minimum: 1, maximum: Some(1), memory64: false, shared: false, page_size_log2: None });
     module.section(&memories);
     let mut exports = ExportSection::new();
     let mut globals = GlobalSection::new();
@@ -221,6 +205,11 @@ impl<'g> Body<'g> {
         while self.left > 0 {
             self.statement(3);
         }
+        for local in self.open.clone() {
+            if self.chance(2) {
+                self.show(local);
+            }
+        }
         for &ty in &own.results {
             self.expression(ty, 3);
         }
@@ -282,6 +271,15 @@ impl<'g> Body<'g> {
         }
     }
 
+    /// A condition that holds about as often as not.
+    fn condition(&mut self, depth: u32) {
+        self.expression(Type::I32, depth);
+        if !self.chance(3) {
+            self.op(I::I32Const(1));
+            self.op(I::I32And);
+        }
+    }
+
     // Statements.
 
     fn statements(&mut self, depth: u32) {
@@ -308,7 +306,7 @@ impl<'g> Body<'g> {
             }
             7 => self.swap(),
             8..10 => {
-                self.expression(Type::I32, 1);
+                self.condition(1);
                 self.op(I::If(BlockType::Empty));
                 self.labels.push(Some(Vec::new()));
                 self.statements(depth - 1);
@@ -324,14 +322,18 @@ impl<'g> Body<'g> {
                 self.op(I::Block(BlockType::Empty));
                 self.labels.push(Some(Vec::new()));
                 self.statements(depth - 1);
-                self.expression(Type::I32, 1);
+                self.condition(1);
                 self.op(I::BrIf(0));
                 self.statements(depth - 1);
                 self.labels.pop();
                 self.op(I::End);
             }
             15 => self.table(depth),
-            16 => self.leave(depth),
+            16 if self.chance(3) => self.leave(depth),
+            16 => {
+                let local = self.rng.pick(&self.open.clone());
+                self.show(local);
+            }
             17 => self.never(depth),
             18 => {
                 let ty = some_type(self.rng);
@@ -345,6 +347,20 @@ impl<'g> Body<'g> {
                 self.op(I::LocalSet(local));
             }
         }
+    }
+
+    /// Stores a local.
+    fn show(&mut self, local: u32) {
+        self.address(0);
+        self.op(I::LocalGet(local));
+        let memarg = self.memarg();
+        self.op(match self.locals[local as usize] {
+            Type::I32 => I::I32Store(memarg),
+            Type::I64 => I::I64Store(memarg),
+            Type::F32 => I::F32Store(memarg),
+            Type::F64 => I::F64Store(memarg),
+            Type::V128 => I::V128Store(memarg),
+        });
     }
 
     fn store(&mut self, depth: u32) {
@@ -472,7 +488,13 @@ impl<'g> Body<'g> {
         let at = self.rng.pick(&labels);
         let results = self.labels[at].clone().unwrap_or_default();
         let way = u32::try_from(self.labels.len() - 1 - at).unwrap_or(u32::MAX);
-        self.expression(Type::I32, 1);
+        self.condition(1);
+        self.op(I::I32Eqz);
+        self.expression(Type::I32, 0);
+        self.op(I::I32Const(3));
+        self.op(I::I32And);
+        self.op(I::I32Eqz);
+        self.op(I::I32And);
         self.op(I::If(BlockType::Empty));
         self.labels.push(Some(Vec::new()));
         for ty in results {
@@ -531,7 +553,7 @@ impl<'g> Body<'g> {
             return self.leaf(ty);
         }
         let depth = depth - 1;
-        match self.rng.below(24) {
+        match self.rng.below(40) {
             0 | 1 => {
                 let local = self.local(ty);
                 self.expression(ty, depth);
@@ -540,12 +562,12 @@ impl<'g> Body<'g> {
             2 | 3 => {
                 self.expression(ty, depth);
                 self.expression(ty, depth);
-                self.expression(Type::I32, depth.min(1));
+                self.condition(depth.min(1));
                 self.op(I::Select);
             }
             4 => {
                 let block = self.block(&[], &[ty]);
-                self.expression(Type::I32, depth.min(1));
+                self.condition(depth.min(1));
                 self.op(I::If(block));
                 self.labels.push(Some(vec![ty]));
                 self.expression(ty, depth);
@@ -573,7 +595,7 @@ impl<'g> Body<'g> {
     fn leaf(&mut self, ty: Type) {
         match self.rng.below(8) {
             0 | 1 => {
-                let constant = match Value::some(ty, self.rng) {
+                let constant = match self.constant(ty) {
                     Value::I32(bits) => I::I32Const(bits.cast_signed()),
                     Value::I64(bits) => I::I64Const(bits.cast_signed()),
                     Value::F32(bits) => I::F32Const(Ieee32::new(bits)),
@@ -611,13 +633,27 @@ impl<'g> Body<'g> {
         }
     }
 
+    /// A value of a type; a float is as likely as not a NaN, or makes one with another.
+    fn constant(&mut self, ty: Type) -> Value {
+        let wide = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
+        let quarter = |exponent: u128| wide & !(exponent) | exponent;
+        match (ty, self.rng.below(4)) {
+            (Type::F32, 0) => Value::of(ty, quarter(0x7f80_0000)),
+            (Type::F64, 0) => Value::of(ty, quarter(0x7ff0_0000_0000_0000)),
+            (Type::V128, 0) => Value::of(ty, quarter(0x7f80_0000_7f80_0000_7f80_0000_7f80_0000)),
+            (Type::F32, 1) => Value::F32(self.rng.pick(&[0x7f80_0000, 0xff80_0000, 0, 0x7fa0_0000])),
+            (Type::F64, 1) => Value::F64(self.rng.pick(&[0x7ff0, 0xfff0, 0, 0x7ff4]) << 48),
+            _ => Value::some(ty, self.rng),
+        }
+    }
+
     /// A block that a value leaves early.
     fn early(&mut self, ty: Type, depth: u32) {
         let block = self.block(&[], &[ty]);
         self.op(I::Block(block));
         self.labels.push(Some(vec![ty]));
         self.expression(ty, depth);
-        self.expression(Type::I32, depth.min(1));
+        self.condition(depth.min(1));
         self.op(I::BrIf(0));
         if self.chance(2) {
             // It goes on with the value that did not leave.
@@ -683,7 +719,7 @@ impl<'g> Body<'g> {
         if self.chance(2) {
             self.expression(ty, depth);
             self.expression(other, depth);
-            self.expression(Type::I32, 0);
+            self.condition(0);
             self.op(I::BrIf(0));
             self.op(I::Drop);
             self.op(I::Drop);
@@ -706,7 +742,7 @@ impl<'g> Body<'g> {
             return;
         }
         let at = self.rng.pick(&to);
-        self.expression(Type::I32, depth.min(1));
+        self.condition(depth.min(1));
         self.op(I::BrIf(u32::try_from(self.labels.len() - 1 - at).unwrap_or(u32::MAX)));
     }
 
@@ -753,11 +789,7 @@ impl<'g> Body<'g> {
             0..8 => {
                 self.two(Type::F32, depth, &[I::F32Add, I::F32Sub, I::F32Mul, I::F32Div, I::F32Min, I::F32Max]);
             }
-            8..10 => self.one(
-                Type::F32,
-                depth,
-                &[I::F32Sqrt, I::F32Ceil, I::F32Floor, I::F32Trunc, I::F32Nearest],
-            ),
+            8..10 => self.one(Type::F32, depth, &[I::F32Sqrt, I::F32Ceil, I::F32Floor, I::F32Trunc, I::F32Nearest]),
             10..12 => self.one(Type::F32, depth, &[I::F32Neg, I::F32Abs]),
             12 => self.two(Type::F32, depth, &[I::F32Copysign]),
             13..15 => self.one(Type::F64, depth, &[I::F32DemoteF64]),
@@ -776,11 +808,7 @@ impl<'g> Body<'g> {
             0..8 => {
                 self.two(Type::F64, depth, &[I::F64Add, I::F64Sub, I::F64Mul, I::F64Div, I::F64Min, I::F64Max]);
             }
-            8..10 => self.one(
-                Type::F64,
-                depth,
-                &[I::F64Sqrt, I::F64Ceil, I::F64Floor, I::F64Trunc, I::F64Nearest],
-            ),
+            8..10 => self.one(Type::F64, depth, &[I::F64Sqrt, I::F64Ceil, I::F64Floor, I::F64Trunc, I::F64Nearest]),
             10..12 => self.one(Type::F64, depth, &[I::F64Neg, I::F64Abs]),
             12 => self.two(Type::F64, depth, &[I::F64Copysign]),
             13..15 => self.one(Type::F32, depth, &[I::F64PromoteF32]),
@@ -797,27 +825,15 @@ impl<'g> Body<'g> {
     fn v128(&mut self, depth: u32) {
         let ty = Type::V128;
         match self.rng.below(32) {
-            0..6 => self.two(
-                ty,
-                depth,
-                &[I::F32x4Add, I::F32x4Sub, I::F32x4Mul, I::F32x4Div, I::F32x4Min, I::F32x4Max],
-            ),
-            6..11 => self.two(
-                ty,
-                depth,
-                &[I::F64x2Add, I::F64x2Sub, I::F64x2Mul, I::F64x2Div, I::F64x2Min, I::F64x2Max],
-            ),
+            0..6 => {
+                self.two(ty, depth, &[I::F32x4Add, I::F32x4Sub, I::F32x4Mul, I::F32x4Div, I::F32x4Min, I::F32x4Max])
+            }
+            6..11 => {
+                self.two(ty, depth, &[I::F64x2Add, I::F64x2Sub, I::F64x2Mul, I::F64x2Div, I::F64x2Min, I::F64x2Max])
+            }
             11 => self.two(ty, depth, &[I::F32x4PMin, I::F32x4PMax, I::F64x2PMin, I::F64x2PMax]),
-            12 => self.one(
-                ty,
-                depth,
-                &[I::F32x4Sqrt, I::F32x4Ceil, I::F32x4Floor, I::F32x4Trunc, I::F32x4Nearest],
-            ),
-            13 => self.one(
-                ty,
-                depth,
-                &[I::F64x2Sqrt, I::F64x2Ceil, I::F64x2Floor, I::F64x2Trunc, I::F64x2Nearest],
-            ),
+            12 => self.one(ty, depth, &[I::F32x4Sqrt, I::F32x4Ceil, I::F32x4Floor, I::F32x4Trunc, I::F32x4Nearest]),
+            13 => self.one(ty, depth, &[I::F64x2Sqrt, I::F64x2Ceil, I::F64x2Floor, I::F64x2Trunc, I::F64x2Nearest]),
             14 => self.one(ty, depth, &[I::F32x4Neg, I::F32x4Abs, I::F64x2Neg, I::F64x2Abs]),
             15 => self.one(ty, depth, &[I::F32x4DemoteF64x2Zero, I::F64x2PromoteLowF32x4]),
             16 => self.one(Type::F32, depth, &[I::F32x4Splat]),
@@ -867,12 +883,7 @@ impl<'g> Body<'g> {
             30 => self.one(
                 ty,
                 depth,
-                &[
-                    I::F32x4ConvertI32x4S,
-                    I::F32x4ConvertI32x4U,
-                    I::F64x2ConvertLowI32x4S,
-                    I::F64x2ConvertLowI32x4U,
-                ],
+                &[I::F32x4ConvertI32x4S, I::F32x4ConvertI32x4U, I::F64x2ConvertLowI32x4S, I::F64x2ConvertLowI32x4U],
             ),
             _ => self.one(
                 ty,
