@@ -25,6 +25,7 @@
 mod admit;
 mod calls;
 mod cost;
+mod counted;
 mod emit;
 mod function;
 mod instrument;

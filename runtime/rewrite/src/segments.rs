@@ -8,6 +8,7 @@
 use crate::{
     calls::{LastCalls, Plan},
     cost::class,
+    counted::{Counted, counted},
     function::{Function, position},
 };
 use samebit_spec::{fuel::FuelTable, param};
@@ -22,6 +23,8 @@ pub(crate) struct Charge {
     pub(crate) cost: u64,
     /// How the meter is looked at.
     pub(crate) look: Look,
+    /// The loop before which it stands and whose iterations it is for, where they can be counted.
+    pub(crate) counted: Option<Counted>,
 }
 
 /// How the meter is looked at.
@@ -109,7 +112,7 @@ impl Walk {
     }
 
     fn looking(&mut self, before: usize, look: Look) -> Segment {
-        self.charges.push(Charge { before: position(before), cost: 0, look });
+        self.charges.push(Charge { before: position(before), cost: 0, look, counted: None });
         self.charges.len() - 1
     }
 
@@ -210,7 +213,14 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
             Operator::Loop { .. } => {
                 let has_calls = calls[at] != calls[function.ends[at] as usize];
                 let look = if has_calls { Look::Call } else { Look::Inline };
-                let header = now.map(|_| walk.looking(at + 1, look));
+                let header = now.map(|_| match counted(function, at) {
+                    Some(counted) => {
+                        let header = walk.looking(at, look);
+                        walk.charges[header].counted = Some(counted);
+                        header
+                    }
+                    None => walk.looking(at + 1, look),
+                });
                 walk.enter(Kind::Loop, now, header);
             }
             Operator::If { .. } => {
@@ -276,7 +286,7 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
                         }
                     }
                     if plan.dense && callee.flat.is_none() && now.is_some() {
-                        looks.push(Charge { before: position(at + 1), cost: 0, look: Look::Call });
+                        looks.push(Charge { before: position(at + 1), cost: 0, look: Look::Call, counted: None });
                     }
                 }
             }
