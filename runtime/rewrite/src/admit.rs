@@ -18,9 +18,9 @@ use samebit_spec::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use wasmparser::{
-    BinaryReaderError, BlockType, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FuncToValidate,
-    FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef, ValType,
-    ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    BinaryReaderError, BlockType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, ExternalKind,
+    FuncToValidate, FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef,
+    ValType, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 /// Which rules apply beside those of the features and limits.
@@ -311,6 +311,7 @@ impl Reader {
                 for (index, global) in (0..).zip(section.into_iter_with_offsets()) {
                     let (offset, global) = global.map_err(reading)?;
                     self.globals.push(global.ty.content_type);
+                    constant(at(offset), &global.init_expr)?;
                     if global.ty.mutable {
                         self.mutable_globals.push((index, global_type(at(offset), global.ty.content_type)?));
                     }
@@ -331,9 +332,10 @@ impl Reader {
             Payload::ElementSection(section) => {
                 for (index, element) in (0..).zip(section.into_iter_with_offsets()) {
                     let (offset, element) = element.map_err(reading)?;
-                    if !matches!(element.kind, ElementKind::Active { .. }) {
+                    let ElementKind::Active { offset_expr, .. } = &element.kind else {
                         return Err(Refusal::Passive { at: at(offset), kind: "element", index });
-                    }
+                    };
+                    constant(at(offset), offset_expr)?;
                     if let ElementItems::Functions(functions) = element.items {
                         for function in functions {
                             self.table_functions.push(function.map_err(reading)?);
@@ -344,9 +346,10 @@ impl Reader {
             Payload::DataSection(section) => {
                 for (index, data) in (0..).zip(section.into_iter_with_offsets()) {
                     let (offset, data) = data.map_err(reading)?;
-                    if !matches!(data.kind, DataKind::Active { .. }) {
+                    let DataKind::Active { offset_expr, .. } = &data.kind else {
                         return Err(Refusal::Passive { at: at(offset), kind: "data", index });
-                    }
+                    };
+                    constant(at(offset), offset_expr)?;
                     self.data_bytes = self.data_bytes.saturating_add(data.data.len() as u64);
                     bounded(at(offset), Counted::DataBytes, self.data_bytes, param::DATA_BYTES_MAX)?;
                 }
@@ -486,7 +489,7 @@ impl Reader {
             validator.define_locals(offset, count, ty).map_err(wrong)?;
         }
         let mut operators = body.get_operators_reader().map_err(wrong)?;
-        let mut shape = Shape::default();
+        let mut shape = Shape::new(body.range().len() as u64, validator.len_locals().into());
         let mut summary = Summary { straight: true, ..Summary::default() };
         let mut operands = 0;
         let mut last = LastCalls::default();
@@ -593,6 +596,12 @@ fn summarise(summary: &mut Summary, operator: &Operator<'_>, fuel: &FuelTable) {
     }
 }
 
+/// Bounds what is computed at instantiation, which no fuel pays.
+fn constant(at: At, expression: &ConstExpr<'_>) -> Result<(), Refusal> {
+    let bytes = expression.get_binary_reader().bytes_remaining() as u64;
+    bounded(at, Counted::ConstantBytes, bytes, param::CONSTANT_BYTES_MAX)
+}
+
 fn signature_limits(at: At, ty: &FuncType) -> Result<(), Refusal> {
     bounded(at, Counted::Parameters, ty.params().len() as u64, param::PARAMETERS_MAX)?;
     bounded(at, Counted::Results, ty.results().len() as u64, param::RESULTS_MAX)
@@ -638,25 +647,53 @@ fn wanted_text(ty: &Signature) -> String {
 }
 
 /// What a compiler's work grows with faster than a body's bytes do, while the body is read.
-#[derive(Default)]
 struct Shape {
-    /// The open blocks, and whether each is a loop.
-    open: Vec<bool>,
+    /// Bytes of the body.
+    bytes: u64,
+    /// Parameters and locals of the function.
+    locals: u64,
+    /// The open blocks: whether each is a loop, and the assignments before it.
+    open: Vec<(bool, u64)>,
     loops: u64,
     /// Parameters and results of all blocks.
     values: u64,
+    /// Assignments to locals so far.
+    sets: u64,
+    /// Assignments within each loop, summed over all loops; of one loop at most one for each local.
+    loop_sets: u64,
+    /// The same of blocks and branches.
+    block_sets: u64,
 }
 
 impl Shape {
+    fn new(bytes: u64, locals: u64) -> Self {
+        Self { bytes, locals, open: Vec::new(), loops: 0, values: 0, sets: 0, loop_sets: 0, block_sets: 0 }
+    }
+
+    /// At the end of a block: each local that it assigns may be a value where its paths meet.
+    fn close(&mut self, at: At) -> Result<(), Refusal> {
+        let Some((is_loop, before)) = self.open.pop() else { return Ok(()) };
+        let sets = (self.sets - before).min(self.locals);
+        if is_loop {
+            self.loops -= 1;
+            self.loop_sets += sets;
+            let max = param::LOOP_SETS_MAX.min(param::LOOP_SETS_FREE + self.bytes / param::LOOP_SETS_BYTES);
+            bounded(at, Counted::LoopSets, self.loop_sets, max)
+        } else {
+            self.block_sets += sets;
+            let max = param::BLOCK_SETS_FREE + self.bytes * param::BLOCK_SETS_PER_BYTE;
+            bounded(at, Counted::BlockSets, self.block_sets, max)
+        }
+    }
+
     fn read(&mut self, at: At, operator: &Operator<'_>, types: &[FuncType]) -> Result<(), Refusal> {
         let (blockty, is_loop) = match *operator {
             Operator::Block { blockty } | Operator::If { blockty } => (blockty, false),
             Operator::TryTable { ref try_table } => (try_table.ty, false),
             Operator::Loop { blockty } => (blockty, true),
-            Operator::End => {
-                if self.open.pop() == Some(true) {
-                    self.loops -= 1;
-                }
+            Operator::End => return self.close(at),
+            Operator::LocalSet { .. } | Operator::LocalTee { .. } => {
+                self.sets += 1;
                 return Ok(());
             }
             _ => return Ok(()),
@@ -673,7 +710,7 @@ impl Shape {
         // One value is what compilers emit; blocks that pass more are counted together.
         self.values += values.saturating_sub(1);
         bounded(at, Counted::FunctionBlockValues, self.values, param::FUNCTION_BLOCK_VALUES_MAX)?;
-        self.open.push(is_loop);
+        self.open.push((is_loop, self.sets));
         self.loops += u64::from(is_loop);
         bounded(at, Counted::Nesting, self.open.len() as u64, param::NESTING_MAX)?;
         bounded(at, Counted::NestedLoops, self.loops, param::NESTED_LOOPS_MAX)

@@ -66,6 +66,12 @@ pub enum Counted {
     Nesting,
     /// Loops inside one another.
     NestedLoops,
+    /// Assignments to locals within loops.
+    LoopSets,
+    /// Assignments to locals within blocks.
+    BlockSets,
+    /// Bytes of an initial value or of a segment's offset.
+    ConstantBytes,
 }
 
 impl fmt::Display for Counted {
@@ -92,6 +98,9 @@ impl fmt::Display for Counted {
             Self::FunctionBlockValues => "parameters and results of a function's blocks, one of each block not counted",
             Self::Nesting => "blocks inside one another",
             Self::NestedLoops => "loops inside one another",
+            Self::LoopSets => "assignments to locals within a function's loops, once for each local and loop",
+            Self::BlockSets => "assignments to locals within a function's blocks, once for each local and block",
+            Self::ConstantBytes => "bytes of a constant expression",
         })
     }
 }
