@@ -92,6 +92,10 @@ pub(crate) fn load(text: &str) -> Loaded {
     Loaded(runtimes().iter().map(|on| on.load(&bytes).unwrap_or_else(|error| panic!("{error}\n{text}"))).collect())
 }
 
+pub(crate) fn load_bytes(bytes: &[u8]) -> Loaded {
+    Loaded(runtimes().iter().map(|on| on.load(bytes).unwrap_or_else(|error| panic!("{error}"))).collect())
+}
+
 /// Preview1 functions that the guests below use.
 const IMPORTS: &str = r#"
     (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
