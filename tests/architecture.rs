@@ -48,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("samebit-bench-guests", &[]),
     ("samebit-bench", &["samebit-bench-guests", "samebit-rewrite", "samebit-spec"]),
+    ("samebit-differential", &["samebit-rewrite", "samebit-spec"]),
     ("xtask", &[]),
 ];
 
@@ -70,7 +71,7 @@ const ENTRANCES: &[(&str, &str)] = &[
 
 /// Crates that are no part of the product and name engines directly. The bench runs them with switches that the
 /// runtime does not have.
-const MEASURING: &[&str] = &["samebit-tests", "samebit-bench"];
+const MEASURING: &[&str] = &["samebit-tests", "samebit-bench", "samebit-differential"];
 
 /// A crate of the workspace, as `cargo metadata` describes it.
 struct Package {

@@ -4,8 +4,8 @@ use crate::{
     machine::{Export, Failure, Host, HostCall, Imports, Instance, Interpreter, Machine, Native, Tuning},
     value::{Type, Value},
 };
-use samebit_rewrite::{EXPORT_START, EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_STOP, Executable, Halt};
-use samebit_spec::{abi, execution::Trap};
+use samebit_rewrite::{EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_START, EXPORT_STOP, Executable, Halt};
+use samebit_spec::{abi, execution::Trap, param};
 use wasm_encoder::{
     ExportKind, ExportSection, RawSection, SectionId,
     reencode::{self, Reencode, RoundtripReencoder},
@@ -208,9 +208,12 @@ impl Guest {
             _ => 0,
         };
         let end = self.end(done, pool);
+        let left = u64::try_from(pool).unwrap_or(0).min(allowance);
         let used = match &end {
             End::Fuel => allowance,
-            _ => allowance - u64::try_from(pool).unwrap_or(0).min(allowance),
+            // What is in hand is lost, and a chunk at least, as the runtime has it.
+            End::Trapped(_) => (allowance - left).max(param::FUEL_CHUNK.min(allowance)),
+            _ => allowance - left,
         };
         let state = matches!(end, End::Returned(_)).then(|| self.state());
         Seen { end, fuel: if self.metered { used } else { 0 }, pool, calls, state }

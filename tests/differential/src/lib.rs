@@ -8,11 +8,12 @@ pub mod compare;
 pub mod guest;
 pub mod machine;
 pub mod naive;
-pub mod program;
 pub mod nan;
+pub mod program;
 pub mod rng;
 pub mod smith;
 pub mod stack;
+pub mod suite;
 pub mod targets;
 pub mod value;
 

@@ -231,7 +231,8 @@ mod native {
     use samebit_spec::execution::Trap;
     use std::{cell::RefCell, collections::VecDeque, sync::OnceLock};
     use wasmtime::{
-        AsContextMut, Config, Engine, Extern, ExternType, Linker, Module, OptLevel, ResourceLimiter, Store, Val, ValType,
+        AsContextMut, Config, Engine, Extern, ExternType, Linker, Module, OptLevel, ResourceLimiter, Store, Val,
+        ValType,
     };
 
     /// How wasmtime compiles.
@@ -266,8 +267,8 @@ mod native {
                 if let Some((.., known)) = last.iter().find(|known| known.0 == self && known.1 == hash) {
                     return Ok(known.clone());
                 }
-                let module = Module::from_binary(self.engine(), wasm)
-                    .map_err(|error| Failure::Module(format!("{error:#}")))?;
+                let module =
+                    Module::from_binary(self.engine(), wasm).map_err(|error| Failure::Module(format!("{error:#}")))?;
                 last.push_back((self, hash, module.clone()));
                 if last.len() > 8 {
                     last.pop_front();
@@ -442,8 +443,7 @@ mod native {
                     .define(&self.store, &from, &name, function)
                     .map_err(|error| Failure::Link(format!("{error:#}")))?;
             }
-            let ready =
-                self.linker.instantiate_pre(&module).map_err(|error| Failure::Link(format!("{error:#}")))?;
+            let ready = self.linker.instantiate_pre(&module).map_err(|error| Failure::Link(format!("{error:#}")))?;
             let instance = ready.instantiate(&mut self.store).map_err(|error| match failure(&error) {
                 Failure::Engine(reason) => Failure::Link(reason),
                 other => other,
@@ -520,7 +520,8 @@ mod interpreter {
     use samebit_spec::execution::Trap;
     use std::sync::OnceLock;
     use wasmi::{
-        AsContextMut, Config, Engine, Extern, ExternType, F32, F64, Linker, Module, Store, TrapCode, V128, Val, ValType,
+        AsContextMut, Config, Engine, Extern, ExternType, F32, F64, Linker, Module, Store, TrapCode, V128, Val,
+        ValType,
         errors::{ErrorKind, InstantiationError},
     };
 
@@ -644,7 +645,8 @@ mod interpreter {
 
     impl Machine for Interpreter {
         fn instantiate(&mut self, wasm: &[u8]) -> Result<Instance, Failure> {
-            let module = Module::new(engine(self.original), wasm).map_err(|error| Failure::Module(error.to_string()))?;
+            let module =
+                Module::new(engine(self.original), wasm).map_err(|error| Failure::Module(error.to_string()))?;
             for import in module.imports() {
                 let (from, name) = (import.module().to_owned(), import.name().to_owned());
                 let ExternType::Func(function) = import.ty() else { continue };

@@ -62,7 +62,9 @@ pub fn class(name: &str) -> Class {
         "f32" | "f64" if begins(&["ceil", "floor", "trunc", "nearest"]) => Class::FloatRound,
         "f32" | "f64" => Class::Float,
         "f32x4" | "f64x2"
-            if begins(&["div", "sqrt", "min", "max", "ceil", "floor", "trunc", "nearest", "convert", "demote", "promote"]) =>
+            if begins(&[
+                "div", "sqrt", "min", "max", "ceil", "floor", "trunc", "nearest", "convert", "demote", "promote",
+            ]) =>
         {
             Class::VectorDivide
         }
@@ -198,4 +200,67 @@ fn counted(
         }
     }
     Ok(function)
+}
+
+/// What traps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// `unreachable`, which makes what leads to it doomed.
+    Unreachable,
+    /// A division by zero, which a segment goes past.
+    Division,
+}
+
+/// How many instructions the bodies of a module have.
+///
+/// # Errors
+/// What the reader says of a module that is not valid.
+pub fn instructions(wasm: &[u8]) -> Result<usize, Error> {
+    let mut count = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionEntry(body) = payload? {
+            count += body.get_operators_reader()?.into_iter().count();
+        }
+    }
+    Ok(count)
+}
+
+/// The module with a trap before the instruction with this number, counted through all bodies.
+///
+/// # Errors
+/// What the encoder says of a module that is not valid.
+pub fn plant(wasm: &[u8], at: usize, what: Planted) -> Result<Vec<u8>, Error> {
+    let mut module = Module::new();
+    Planting { left: Some(at), what }.parse_core_module(&mut module, Parser::new(0), wasm)?;
+    Ok(module.finish())
+}
+
+struct Planting {
+    /// Instructions before the place.
+    left: Option<usize>,
+    what: Planted,
+}
+
+impl Reencode for Planting {
+    type Error = core::convert::Infallible;
+
+    fn parse_function_body(&mut self, code: &mut CodeSection, body: wasmparser::FunctionBody<'_>) -> Result<(), Error> {
+        let mut function = self.new_function_with_parsed_locals(&body)?;
+        for operator in body.get_operators_reader()? {
+            if self.left == Some(0) {
+                match self.what {
+                    Planted::Unreachable => function.instruction(&Instruction::Unreachable),
+                    Planted::Division => function
+                        .instruction(&Instruction::I32Const(1))
+                        .instruction(&Instruction::I32Const(0))
+                        .instruction(&Instruction::I32DivU)
+                        .instruction(&Instruction::Drop),
+                };
+            }
+            self.left = self.left.and_then(|left| left.checked_sub(1));
+            function.instruction(&self.instruction(operator?)?);
+        }
+        code.function(&function);
+        Ok(())
+    }
 }

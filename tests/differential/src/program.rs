@@ -56,7 +56,8 @@ struct Signature {
 pub fn module(seed: u64, size: Size) -> Vec<u8> {
     let mut rng = Rng::new(seed ^ 0x9706);
     let count = 1 + rng.index(size.functions);
-    let some_types = |rng: &mut Rng, most: u64| -> Vec<Type> { (0..rng.below(most)).map(|_| rng.pick(&TYPES)).collect() };
+    let some_types =
+        |rng: &mut Rng, most: u64| -> Vec<Type> { (0..rng.below(most)).map(|_| rng.pick(&TYPES)).collect() };
     let signatures: Vec<Signature> = (0..count)
         .map(|_| {
             let mut params = vec![Type::I32];
@@ -222,8 +223,7 @@ impl<'g> Body<'g> {
 
     fn local(&mut self, ty: Type) -> Option<u32> {
         let free = |local: usize| !self.hidden.contains(&small(local));
-        let of: Vec<usize> =
-            (0..self.locals.len()).filter(|&local| self.locals[local] == ty && free(local)).collect();
+        let of: Vec<usize> = (0..self.locals.len()).filter(|&local| self.locals[local] == ty && free(local)).collect();
         (!of.is_empty()).then(|| small(of[self.rng.index(of.len())]))
     }
 

@@ -158,10 +158,20 @@ pub fn module(frame: &Frame) -> String {
     let locals = if locals.is_empty() { locals } else { format!("(local{locals})") };
     let mut shared = String::new();
     for index in 0..frame.shared {
-        let _ = writeln!(shared, "(i32.store (i32.const {}) (i32.mul (local.get 0) (i32.const {})))", index % 64 * 4, index * 2 + 3);
+        let _ = writeln!(
+            shared,
+            "(i32.store (i32.const {}) (i32.mul (local.get 0) (i32.const {})))",
+            index % 64 * 4,
+            index * 2 + 3
+        );
     }
     for index in 0..frame.constants {
-        let _ = writeln!(shared, "(i64.store (i32.const {}) (i64.const {}))", index % 64 * 8, u64::from(index) * 0x1_0001_0001 + 0x7fff_ffff);
+        let _ = writeln!(
+            shared,
+            "(i64.store (i32.const {}) (i64.const {}))",
+            index % 64 * 8,
+            u64::from(index) * 0x1_0001_0001 + 0x7fff_ffff
+        );
     }
     let (mut operands, mut popped) = (String::new(), String::new());
     for &(ty, count) in &frame.operands {
@@ -172,7 +182,8 @@ pub fn module(frame: &Frame) -> String {
             salt += 5;
         }
     }
-    let more: String = frame.params.iter().enumerate().map(|(index, &ty)| made(ty, 90 + u32::try_from(index).unwrap_or(0))).collect();
+    let more: String =
+        frame.params.iter().enumerate().map(|(index, &ty)| made(ty, 90 + u32::try_from(index).unwrap_or(0))).collect();
     let call = if frame.indirect { "(call_indirect (type $down) (i32.const 0))" } else { "(call $down)" };
     format!(
         r#"(module

@@ -5,6 +5,7 @@
 
 use crate::{
     compare::{self, Stats},
+    nan,
     program::{self, Size},
     rng::Rng,
     smith, stack,
@@ -22,11 +23,13 @@ pub enum Target {
     Fuel,
     /// Recursions of random frames, across engines and settings.
     Stack,
+    /// Programs that make NaNs and look at their bits: lazy, eager and the engine's own switch.
+    Nan,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack];
+    pub const ALL: [Self; 5] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan];
 
     /// Its name on the command line and of its folders.
     #[must_use]
@@ -36,6 +39,7 @@ impl Target {
             Self::Differential => "differential",
             Self::Fuel => "fuel",
             Self::Stack => "stack",
+            Self::Nan => "nan",
         }
     }
 
@@ -50,7 +54,7 @@ impl Target {
     pub fn case(self, seed: u64) -> Vec<u8> {
         match self {
             Self::Rewrite => mutated(seed),
-            Self::Differential | Self::Fuel | Self::Stack => seed.to_le_bytes().to_vec(),
+            Self::Differential | Self::Fuel | Self::Stack | Self::Nan => seed.to_le_bytes().to_vec(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Target {
             Self::Fuel if seed.is_multiple_of(3) => compare::fuel(&smith(seed), seed),
             Self::Fuel => compare::fuel(&program::module(seed, Size::MIDDLE), seed),
             Self::Stack => stack::random(seed),
+            Self::Nan => nan::check(seed).map(|()| Stats { modules: 1, ..Stats::default() }),
         }
     }
 

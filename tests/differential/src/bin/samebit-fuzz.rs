@@ -1,10 +1,6 @@
 //! `cargo xtask fuzz`: runs one target, or all in turn, for as long as it is told.
 
-use samebit_differential::{
-    compare::Stats,
-    on_big_stack,
-    targets::Target,
-};
+use samebit_differential::{compare::Stats, on_big_stack, targets::Target};
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,7 +11,7 @@ use std::{
 const HELP: &str = "\
 cargo xtask fuzz [TARGET] [--seconds N | --runs N] [--seed N] [--replay FILE]
 
-Targets: rewrite, differential, fuel, stack; all in turn without one. Without a limit: 60 seconds each.
+Targets: rewrite, differential, fuel, stack, nan; all in turn without one. Without a limit: 60 seconds each.
 ";
 
 struct Order {
@@ -42,20 +38,7 @@ fn order() -> Result<Order, String> {
                 order.seed = number(args.next(), "--seed")?;
                 (order.runs, order.seconds) = (order.runs.min(1), u64::MAX / 2);
             }
-            "--wat" => {
-                let path = args.next().ok_or("--wat takes a file")?;
-                let text = fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
-                let wasm = wat::parse_bytes(&text).map_err(|error| format!("{path}: {error}"))?;
-                let executable = samebit_differential::compare::prepare(&wasm)?;
-                for engine in samebit_differential::stack::EVERYWHERE {
-                    let mut guest = samebit_differential::guest::Guest::rewritten(engine, &executable, 9).map_err(|e| e.to_string())?;
-                    let seen = guest.call("down", &[samebit_differential::value::Value::I32(1000)], 1 << 40);
-                    let host = guest.host();
-                    println!("{engine:?} {:?} fuel {} stack {}", seen.end, seen.fuel, host.stack_highest - host.stack_lowest);
-                }
-                let depth = samebit_differential::stack::everywhere(&wasm);
-                return Err(format!("{path}: {depth:?}"));
-            }
+            "--suite" => return suite(),
             "--first" => order.seed = number(args.next(), "--first")?,
             "--replay" => order.replay = Some(args.next().ok_or("--replay takes a file")?),
             "--help" | "-h" => return Err(HELP.to_owned()),
@@ -66,6 +49,33 @@ fn order() -> Result<Order, String> {
         }
     }
     Ok(order)
+}
+
+/// Prints the record of the specification's test files, and what does not hold.
+fn suite() -> Result<Order, String> {
+    use samebit_differential::{guest::Engine, machine::Tuning, suite};
+    let mut failed = Vec::new();
+    for (name, file) in suite::files() {
+        let rewritten = suite::Way { engine: Engine::Wasmtime(Tuning::Rewritten), rewritten: true };
+        let began = Instant::now();
+        let report = suite::run(&file, rewritten)?;
+        println!("{}", report.line(&name));
+        for way in [
+            suite::Way { engine: Engine::Wasmi, rewritten: true },
+            suite::Way { engine: Engine::Wasmtime(Tuning::Original), rewritten: false },
+            suite::Way { engine: Engine::WasmiOriginal, rewritten: false },
+        ] {
+            let other = suite::run(&file, way)?;
+            if other != report {
+                failed.push(format!("{name} {way:?}: {:?}, rewritten {:?}", other.failed, report.failed));
+            }
+        }
+        if began.elapsed() > Duration::from_secs(1) {
+            eprintln!("{name}: {:?}", began.elapsed());
+        }
+        failed.extend(report.failed.iter().map(|what| format!("{name}: {what}")));
+    }
+    Err(failed.join("\n"))
 }
 
 /// Runs a case, a panic being one way to fail.
@@ -88,7 +98,9 @@ fn fuzz(target: Target, order: &Order) -> Result<(), String> {
             Err(what) => {
                 let folder = target.folder("crashes");
                 let path = folder.join(format!("{seed:016x}"));
-                fs::create_dir_all(&folder).and_then(|()| fs::write(&path, &case)).map_err(|error| format!("{}: {error}", path.display()))?;
+                fs::create_dir_all(&folder)
+                    .and_then(|()| fs::write(&path, &case))
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
                 let name = target.name();
                 return Err(format!(
                     "{name}, seed {seed}: {what}\nreplay: cargo xtask fuzz {name} --replay tests/fuzz/crashes/{name}/{seed:016x}"
