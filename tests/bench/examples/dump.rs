@@ -5,7 +5,21 @@ fn main() {
     let bytes = if a[2] == "orig" {
         b
     } else {
-        samebit_rewrite::prepare_library(&b, &{let mut s=samebit_rewrite::Settings::PROFILE; if a[2].contains('k'){s.nan=samebit_rewrite::Nan::Keep;} if a[2].contains('m'){s.meter=false;} if a[2].contains('s'){s.stack=false;} s}).unwrap().bytes
+        samebit_rewrite::prepare_library(&b, &{
+            let mut s = samebit_rewrite::Settings::PROFILE;
+            if a[2].contains('k') {
+                s.nan = samebit_rewrite::Nan::Keep;
+            }
+            if a[2].contains('m') {
+                s.meter = false;
+            }
+            if a[2].contains('s') {
+                s.stack = false;
+            }
+            s
+        })
+        .unwrap()
+        .bytes
     };
     let mut c = wasmtime::Config::new();
     c.wasm_multi_memory(true).wasm_branch_hinting(true).memory_reservation(4 << 30).memory_may_move(false);

@@ -9,7 +9,7 @@ const USAGE: &str = "\
 usage: samebit-bench tax|fuel [OPTIONS]
 
   --quick            small sizes, and no compile and start-up figures
-  --reps N           timed calls of each variant (5)
+  --reps N           timed calls of each variant (9)
   --wasmi-reps N     timed calls on wasmi (1)
   --guest A,B        only these guests (all)
   --variants A,B     only these, beside plain (all)
@@ -69,7 +69,7 @@ impl Options {
         let mut options = Self {
             area,
             quick: false,
-            reps: 5,
+            reps: 9,
             wasmi_reps: 1,
             guests: GUESTS.to_vec(),
             variants: Variant::ALL.to_vec(),

@@ -17,16 +17,14 @@ use samebit_bench_guests::{Guest, Work};
 use std::collections::BTreeMap;
 
 /// Times of one guest on one variant.
-pub(crate) struct Times {
-    pub(crate) ms: Vec<f64>,
-    /// Of the first call, in which memory grows.
-    fuel_first: Option<i64>,
-    /// Of a timed call.
-    pub(crate) fuel: Option<i64>,
+struct Times {
+    ms: Vec<f64>,
+    /// Of the first call.
+    fuel: Option<i64>,
 }
 
 /// What a guest took, by variant.
-pub(crate) type Measured = BTreeMap<Variant, Times>;
+type Measured = BTreeMap<Variant, Times>;
 
 pub(crate) fn measure(options: &Options) -> Result<(), String> {
     let bytes = options.read_module()?;
@@ -58,7 +56,7 @@ macro_rules! say {
 pub(crate) use say;
 
 /// Calls a guest on every variant in turn.
-pub(crate) fn measure_guest(
+fn measure_guest(
     guest: &Guest,
     n: i32,
     ready: &BTreeMap<Variant, Ready>,
@@ -76,7 +74,7 @@ pub(crate) fn measure_guest(
             return Err(say(format!("checksum {:#x}, {checksum:#x} on the others", first.checksum)));
         }
         let ms = if *variant == Variant::Wasmi { vec![first.ms] } else { Vec::new() };
-        let times = Times { ms, fuel_first: first.fuel, fuel: first.fuel };
+        let times = Times { ms, fuel: first.fuel };
         running.push((*variant, instance, times));
     }
     let count = running.len();
@@ -91,13 +89,12 @@ pub(crate) fn measure_guest(
                 return Err(format!("{} on {}: another checksum when called again", guest.name, variant.name()));
             }
             times.ms.push(call.ms);
-            times.fuel = call.fuel;
         }
     }
     let fuels: Vec<(Variant, i64)> = running
         .iter()
         .filter(|(variant, ..)| *variant != Variant::OurNan)
-        .filter_map(|(variant, _, times)| Some((*variant, times.fuel_first?)))
+        .filter_map(|(variant, _, times)| Some((*variant, times.fuel?)))
         .collect();
     if let Some(((first, fuel), (other, differs))) =
         fuels.first().and_then(|first| Some((*first, *fuels.iter().find(|(_, fuel)| *fuel != first.1)?)))
@@ -112,12 +109,12 @@ fn run(bytes: &[u8], options: &Options, report: &mut Report) -> Result<(), Strin
     let variants: Vec<Variant> = options.variants.iter().copied().filter(|one| *one != Variant::Plain).collect();
     say!(
         options,
-        "median / min of {} calls over plain wasmtime, thread CPU time; program: {}",
+        "median of {} ratios to plain wasmtime / least over least, thread CPU time; program: {}",
         options.reps,
         options.profile
     );
     let heads: String = variants.iter().map(|variant| format!(" {:>12}", variant.name())).collect();
-    say!(options, "{:12} {:>9}{heads} {:>12} {:>7}", "guest", "plain ms", "Mfuel", "ns/fuel");
+    say!(options, "{:12} {:>9}{heads}", "guest", "plain ms");
     let mut all: Vec<(Guest, Measured)> = Vec::new();
     for guest in &options.guests {
         let n = options.size(guest);
@@ -135,31 +132,24 @@ fn run(bytes: &[u8], options: &Options, report: &mut Report) -> Result<(), Strin
             let metric = format!("run.{}.{}.min", variant.name(), guest.name);
             report.add(metric, min(&times.ms), "ms", Some(Peer { name: PLAIN, ratio: least }), times.ms.len(), &case);
         }
-        if let Some((fuel, ns)) = price(&measured) {
-            line += &format!(" {:>12.3} {ns:>7.4}", fuel / 1e6);
-            report.add(format!("fuel.{}", guest.name), fuel, "fuel", None, 1, &case);
-            report.add(format!("fuel.{}.ns", guest.name), ns, "ns/fuel", None, options.reps, &case);
-        }
         say!(options, "{line}");
         all.push((*guest, measured));
     }
     means(&all, &variants, options, report);
-    fairness(&all, options, report);
+    fairness(&ready, options, report)?;
     code_size(&ready, options, report);
     Ok(())
 }
 
-/// Median over median and least over least.
+/// The median of the ratios within each repetition, and least over least. Calls of one repetition are near in time,
+/// so that what the machine does to one it does to the other.
 fn ratios(times: &Times, plain: &Times) -> (f64, f64) {
-    (median(&times.ms) / median(&plain.ms), min(&times.ms) / min(&plain.ms))
-}
-
-/// Fuel of a guest and the nanoseconds that one takes where it was metered.
-fn price(measured: &Measured) -> Option<(f64, f64)> {
-    let times = measured.get(&Variant::Samebit)?;
-    #[expect(clippy::cast_precision_loss, reason = "four digits are printed")]
-    let fuel = times.fuel? as f64;
-    Some((fuel, median(&times.ms) * 1e6 / fuel))
+    let pairs: Vec<f64> = if times.ms.len() == plain.ms.len() {
+        times.ms.iter().zip(&plain.ms).map(|(ours, theirs)| ours / theirs).collect()
+    } else {
+        vec![median(&times.ms) / median(&plain.ms)]
+    };
+    (median(&pairs), min(&times.ms) / min(&plain.ms))
 }
 
 fn means(all: &[(Guest, Measured)], variants: &[Variant], options: &Options, report: &mut Report) {
@@ -207,16 +197,41 @@ fn means(all: &[(Guest, Measured)], variants: &[Variant], options: &Options, rep
     }
 }
 
-/// Dearest fuel over cheapest.
-fn fairness(all: &[(Guest, Measured)], options: &Options, report: &mut Report) {
-    let mut prices: Vec<(f64, &str)> =
-        all.iter().filter_map(|(guest, measured)| Some((price(measured)?.1, guest.name))).collect();
+/// Nanoseconds of a unit of fuel for each guest, and dearest over cheapest: all guests in turn, repetition after
+/// repetition, so that they are compared at the same speed of the machine. The least time of each counts.
+fn fairness(ready: &BTreeMap<Variant, Ready>, options: &Options, report: &mut Report) -> Result<(), String> {
+    let Some(ready) = ready.get(&Variant::Samebit) else { return Ok(()) };
+    let mut running = Vec::new();
+    for guest in &options.guests {
+        let mut instance = ready.start(guest)?;
+        instance.call(options.size(guest))?;
+        running.push((guest, instance, f64::INFINITY, 0.0));
+    }
+    for _ in 0..options.reps {
+        for (guest, instance, least, fuel) in &mut running {
+            let call = instance.call(options.size(guest))?;
+            *least = least.min(call.ms);
+            #[expect(clippy::cast_precision_loss, reason = "four digits are printed")]
+            let used = call.fuel.unwrap_or_default() as f64;
+            *fuel = used;
+        }
+    }
+    let mut prices: Vec<(f64, &str)> = Vec::new();
+    for (guest, _, least, fuel) in &running {
+        let (ns, case) = (least * 1e6 / fuel, format!("{} n={}", guest.name, options.size(guest)));
+        report.add(format!("fuel.{}", guest.name), *fuel, "fuel", None, 1, &case);
+        report.add(format!("fuel.{}.ns", guest.name), ns, "ns/fuel", None, options.reps, &case);
+        prices.push((ns, guest.name));
+    }
     prices.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let (Some((least, cheapest)), Some((most, dearest))) = (prices.first(), prices.last()) else { return };
+    let list: String = prices.iter().map(|(ns, name)| format!(" {name} {ns:.3}")).collect();
+    say!(options, "ns per fuel:{list}");
+    let (Some((least, cheapest)), Some((most, dearest))) = (prices.first(), prices.last()) else { return Ok(()) };
     let spread = most / least;
-    say!(options, "ns per fuel: least {least:.4} ({cheapest}), most {most:.4} ({dearest}), spread {spread:.2}");
+    say!(options, "spread of ns per fuel, {dearest} over {cheapest}: {spread:.2}");
     let peer = Peer { name: "the guest whose fuel takes least time", ratio: spread };
     report.add("fuel.spread".into(), spread, "times", Some(peer), options.reps, &format!("{dearest} over {cheapest}"));
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "four digits are printed")]
