@@ -41,6 +41,7 @@ const ADDED_BYTES_MAX: u64 = 16 << 10;
 const LINK_BYTES: u64 = 16;
 
 /// Native stack that guest code may use.
+#[allow(clippy::cast_possible_truncation, reason = "less than 2^30, as the assertion says")]
 pub(crate) const STACK_BYTES: usize = {
     let counted = UNIT_BYTES * (param::STACK_HEIGHT_MAX + param::STACK_SHALLOW_MAX);
     let bytes = counted + FRAME_BYTES_MAX + 4 * ADDED_BYTES_MAX;

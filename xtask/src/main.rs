@@ -3,10 +3,12 @@
 //! Each does its own set-up on a machine that has only Rust, says what it does before it does it, and ends
 //! with the exit code of what failed.
 
+mod aarch64;
 mod bench;
 mod bench_guests;
 mod children;
 mod demo;
+mod fuzz;
 mod shell;
 
 use shell::{Step, cargo, has_cargo_command, root, say};
@@ -19,7 +21,10 @@ cargo xtask COMMAND
   test [FILTER]      set up and run every test
   lint               formatting, clippy without warnings, licences and sources of dependencies
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
+  aarch64            run the recorded programs on that processor, emulated: the same receipts
   bench AREA         measure; AREA: market, tax, fuel. Writes target/bench/AREA.jsonl
+  fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
+                     stack, nan. --seconds N or --runs N; a failure is kept and replayed by `test`
 
 Examples:
   cargo xtask demo
@@ -41,7 +46,9 @@ fn main() -> ExitCode {
         "test" => test(rest),
         "lint" => lint(),
         "vectors" => vectors(),
+        "aarch64" => aarch64::run(rest),
         "bench" => bench::run(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
