@@ -71,10 +71,9 @@ pub fn prepare(wasm: &[u8]) -> Result<Executable, String> {
 pub fn accepted(executable: &Executable) -> Result<(), String> {
     for engine in Engine::BOTH {
         let mut machine = engine.machine(crate::machine::Imports::AnyFunction);
-        match machine.instantiate(&executable.bytes) {
-            Err(Failure::Module(reason)) => return Err(format!("{engine:?}: {reason}")),
-            // Memory that this machine does not have, or segments that do not fit, say nothing about the module.
-            Ok(_) | Err(_) => {}
+        // Memory that this machine does not have, or segments that do not fit, say nothing about the module.
+        if let Err(Failure::Module(reason)) = machine.instantiate(&executable.bytes) {
+            return Err(format!("{engine:?}: {reason}"));
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Runs the WebAssembly specification's own test files, original and rewritten, on either engine.
 //!
 //! No file is left out: a module that the profile refuses is excluded by that refusal, with everything that is asked of
-//! it, and counted under its reason. What is counted is recorded in `suite.txt`, so that nothing is excluded unnoticed.
+//! it, and counted under its reason. What is counted is recorded in `tests/suite.txt`, so that nothing is excluded unnoticed;
+//! `cargo run -p samebit-differential --bin samebit-fuzz -- --suite` prints the record anew.
 
 use crate::{
     guest::Engine,
@@ -93,6 +94,8 @@ struct Runner {
     registered: BTreeMap<String, Instance>,
     /// Instances whose memory, table or global an excluded module would have shared.
     shared: BTreeSet<Instance>,
+    /// The instances that each instance imports from.
+    sources: BTreeMap<Instance, BTreeSet<Instance>>,
     /// Whether the file is of the newest version of the specification.
     newest: bool,
     report: Report,
@@ -121,6 +124,7 @@ pub fn run(file: &TestFile<'_>, way: Way) -> Result<Report, String> {
         missing: BTreeMap::new(),
         registered: BTreeMap::new(),
         shared: BTreeSet::new(),
+        sources: BTreeMap::new(),
         newest: file.parent() == "wasm-v3",
         report: Report::default(),
     };
@@ -188,13 +192,19 @@ impl Runner {
         *self.report.passed.entry(kind).or_default() += 1;
     }
 
+    /// Whether an excluded module would have changed what the instance, or one that it imports from, works on.
+    fn is_shared(&self, instance: Instance) -> bool {
+        self.shared.contains(&instance)
+            || self.sources.get(&instance).is_some_and(|sources| sources.iter().any(|&source| self.is_shared(source)))
+    }
+
     fn slot(&self, id: Option<Id<'_>>) -> Slot {
         let found = match id {
             Some(id) => self.named.get(id.name()),
             None => self.last.as_ref(),
         };
         match found {
-            Some(Slot::Live(instance)) if self.shared.contains(instance) => {
+            Some(Slot::Live(instance)) if self.is_shared(*instance) => {
                 Slot::Excluded("shares a memory, table or global with an excluded module".to_owned())
             }
             Some(slot) => slot.clone(),
@@ -336,13 +346,15 @@ impl Runner {
 
     fn instantiate(&mut self, bytes: &[u8]) -> Result<Instance, NotRun> {
         let mut missing = None;
-        let mut shares = BTreeSet::new();
+        let (mut shares, mut sources) = (BTreeSet::new(), BTreeSet::new());
         for payload in wasmparser::Parser::new(0).parse_all(bytes) {
             if let Ok(wasmparser::Payload::ImportSection(section)) = payload {
                 for import in section.into_imports().flatten() {
                     missing = missing.or_else(|| self.missing.get(import.module).cloned());
                     let function = matches!(import.ty, TypeRef::Func(_) | TypeRef::FuncExact(_));
-                    shares.extend(self.registered.get(import.module).copied().filter(|_| !function));
+                    let source = self.registered.get(import.module).copied();
+                    sources.extend(source);
+                    shares.extend(source.filter(|_| !function));
                 }
             }
         }
@@ -357,13 +369,16 @@ impl Runner {
             return Err(NotRun::Excluded(format!("imports from an excluded module ({reason})")));
         }
         if !self.way.rewritten {
-            return self.machine.instantiate(bytes).map_err(|failure| match failure {
+            let instance = self.machine.instantiate(bytes).map_err(|failure| match failure {
                 // The rewriter makes plain code of what this engine is built without.
                 Failure::Module(_) => NotRun::Excluded(NOT_BUILT.to_owned()),
                 other => NotRun::Failed(other),
-            });
+            })?;
+            self.sources.insert(instance, sources);
+            return Ok(instance);
         }
         let instance = self.machine.instantiate(&executable.bytes).map_err(NotRun::Failed)?;
+        self.sources.insert(instance, sources);
         let pages = executable.memory_max_pages.unwrap_or(65_535).min(65_535);
         self.machine.set(instance, EXPORT_PAGES, Value::I32(pages));
         if executable.start {

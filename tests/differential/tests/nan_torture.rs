@@ -75,6 +75,7 @@ fn instructions_that_wasmi_gets_wrong_are_kept_from_it() {
         "(select (f64.const 1) (f64.const 5) (i32.eqz (local.get 0)))",
         "(select (f64.const 1) (f64.const 5) (i32.ne (i32.const 0) (local.get 0)))",
         "(select (f64.const 1) (f64.const 5) (block (result i32) (i32.eqz (local.get 0))))",
+        "(f64.const 1) (f64.const 5) (i32.eqz (local.get 0)) nop select",
         "(i32.eqz (local.get 0)) (local.set 2) (select (f64.const 1) (f64.const 5) (local.get 2))",
         "(local.tee 1 (f64.add (f64.convert_i32_s (local.get 0)) (f64.const 10)))
             (local.get 3) (loop (param f64) (result f64)) f64.sub",

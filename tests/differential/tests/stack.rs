@@ -54,7 +54,7 @@ const SHAPES: [(&str, &str); 4] = [
         "(func $down (export \"down\") (param i32) (result i32) (call $in)
            (if (i32.eqz (local.get 0)) (then (call $probe) (return (i32.const 1))))
            (block (block (block (block (block (block (block (block (block (block
-             (global.set $s (call $down (i32.sub (local.get 0) (i32.const 1)))))))))))))))
+             (global.set $s (call $down (i32.sub (local.get 0) (i32.const 1))))))))))))))
            (i32.add (global.get $s) (local.get 0)))",
     ),
     (
