@@ -4,7 +4,7 @@
 
 use crate::{
     calls::Plan,
-    counted::Bound,
+    counted::{Bound, Counted},
     function::{Function, position},
     nan::{Point, Shape},
     segments::{Charge, Charges, Look, constant_length},
@@ -359,11 +359,11 @@ impl<T: Targets> Writer<'_, T> {
                     None => self.code.charge(meter, charge.cost, charge.look, added),
                 }
             }
-            if let Some(charge) = counted {
-                let end = self.function.ends[at] as usize;
-                self.counted(at, end, &charge)?;
-                while points.next_if(|point| point.op as usize <= end).is_some() {}
-                at = end + 1;
+            if let Some(loops) = counted.and_then(|charge| charge.counted.map(|loops| (charge, loops))) {
+                let branch = loops.1.branch;
+                self.counted(at, &loops.0, &loops.1)?;
+                while points.next_if(|point| point.op as usize <= branch).is_some() {}
+                at = branch + 1;
                 continue;
             }
             self.op(at)?;
@@ -377,8 +377,7 @@ impl<T: Targets> Writer<'_, T> {
 
     /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise
     /// the loop is written as any other.
-    fn counted(&mut self, at: usize, end: usize, charge: &Charge) -> Result<(), Error> {
-        let Some(loops) = charge.counted else { return Ok(()) };
+    fn counted(&mut self, at: usize, charge: &Charge, loops: &Counted) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
         let (distance, total) = (self.scratch.local(ValType::I32), self.scratch.local(ValType::I64));
         let changed = self.local(loops.local);
@@ -417,21 +416,20 @@ impl<T: Targets> Writer<'_, T> {
         self.code.op(&Instruction::GlobalSet(added.pool)).i64(0).set(total).end();
         self.code.get(meter).get(total).op(&Instruction::I64Sub).set(meter);
         self.code.look(meter, Look::Inline, added);
-        self.iteration(at, end)?;
-        self.code.op(&Instruction::Br(1)).end();
-        self.op(at)?;
+        self.code.op(&Instruction::Loop(BlockType::Empty));
+        self.inside(at, loops.branch)?;
+        self.code.op(&Instruction::BrIf(0)).end().op(&Instruction::Br(1)).end();
+        self.code.op(&Instruction::Loop(BlockType::Empty));
         self.code.charge(meter, charge.cost, charge.look, added);
-        self.inside(at, end)?;
-        self.op(end)?;
-        self.code.end();
+        self.inside(at, loops.branch)?;
+        self.code.op(&Instruction::BrIf(0)).end().end();
+        // What follows the branch stays inside of something, so that its own branches go where they went.
+        if let Operator::Loop { blockty } = &self.function.ops[at] {
+            let block = Operator::Block { blockty: *blockty };
+            self.depth += 1;
+            self.code.op(&self.pass.instruction(block)?);
+        }
         Ok(())
-    }
-
-    /// A loop without its meter.
-    fn iteration(&mut self, at: usize, end: usize) -> Result<(), Error> {
-        self.op(at)?;
-        self.inside(at, end)?;
-        self.op(end)
     }
 
     /// The operators between two.
@@ -542,7 +540,8 @@ impl<T: Targets> Writer<'_, T> {
 fn compared(ops: &[Operator<'_>]) -> bool {
     use Operator as O;
     matches!(
-        ops.last(),
+        // What does nothing is not in wasmi's code either.
+        ops.iter().rfind(|op| !matches!(op, O::Nop)),
         Some(
             O::I32Eqz
                 | O::I32Eq
