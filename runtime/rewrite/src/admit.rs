@@ -18,7 +18,7 @@ use samebit_spec::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use wasmparser::{
-    BinaryReaderError, BlockType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, ExternalKind,
+    BinaryReaderError, BlockType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FrameKind,
     FuncToValidate, FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef,
     ValType, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
@@ -336,9 +336,20 @@ impl Reader {
                         return Err(Refusal::Passive { at: at(offset), kind: "element", index });
                     };
                     constant(at(offset), offset_expr)?;
-                    if let ElementItems::Functions(functions) = element.items {
-                        for function in functions {
-                            self.table_functions.push(function.map_err(reading)?);
+                    match element.items {
+                        ElementItems::Functions(functions) => {
+                            for function in functions {
+                                self.table_functions.push(function.map_err(reading)?);
+                            }
+                        }
+                        ElementItems::Expressions(_, expressions) => {
+                            for expression in expressions {
+                                for operator in expression.map_err(reading)?.get_operators_reader() {
+                                    if let Operator::RefFunc { function_index } = operator.map_err(reading)? {
+                                        self.table_functions.push(function_index);
+                                    }
+                                }
+                            }
                         }
                     }
                 }
@@ -491,7 +502,7 @@ impl Reader {
         let mut operators = body.get_operators_reader().map_err(wrong)?;
         let mut shape = Shape::new(body.range().len() as u64, validator.len_locals().into());
         let mut summary = Summary { straight: true, ..Summary::default() };
-        let mut operands = 0;
+        let (mut operands, mut number) = (0, 0_u32);
         let mut last = LastCalls::default();
         let mut made: Vec<Option<u32>> = Vec::new();
         while !operators.eof() {
@@ -500,6 +511,16 @@ impl Reader {
             shape.read(place(offset), &operator, &self.types)?;
             validator.op(offset, &operator).map_err(wrong)?;
             operands = operands.max(validator.operand_stack_height());
+            if matches!(operator, Operator::BrIf { relative_depth: 0 })
+                && validator.get_control_frame(0).is_some_and(|frame| {
+                    frame.kind == FrameKind::Loop
+                        && !frame.unreachable
+                        && frame.height == validator.operand_stack_height() as usize
+                })
+            {
+                summary.clean.push(number);
+            }
+            number += 1;
             summarise(&mut summary, &operator, &self.fuel);
             match operator {
                 Operator::Call { function_index } => made.push(Some(function_index)),

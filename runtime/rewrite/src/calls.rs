@@ -22,6 +22,9 @@ pub(crate) struct Summary {
     pub(crate) cost: u64,
     /// Stack height, in units.
     pub(crate) height: u64,
+    /// Branches back to the beginning of the innermost loop, by operator, that leave nothing on its stack when they
+    /// are not taken.
+    pub(crate) clean: Vec<u32>,
 }
 
 /// How a function is called and what it does when it is entered.

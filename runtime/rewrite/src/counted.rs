@@ -1,14 +1,18 @@
 //! Loops whose iterations can be counted before they begin (`spec/03-execution.md`, section 8).
 //!
-//! Such a loop is straight-line code with one branch, back to its beginning, at its end; it goes on until a local
-//! that each iteration changes by a power of two meets a value that no iteration changes. When the fuel for all its
-//! iterations is at hand, they are charged together and the loop itself knows no meter.
+//! Such a loop begins with straight-line code and one branch back to its beginning, and what follows that branch is
+//! left for good; it goes on until a local that each iteration changes by a power of two meets a value that no
+//! iteration changes. When the fuel for all its iterations is at hand, they are charged together and the loop itself
+//! knows no meter.
 
 use crate::function::Function;
-use wasmparser::{Operator, ValType};
+use wasmparser::{BlockType, Operator, ValType};
 
-/// Longest body of a counted loop, in operators: it is written twice.
+/// Longest iteration of a counted loop, in operators: it is written twice.
 const BODY_MAX: usize = 256;
+
+/// Most operators between a counted loop's branch and its end.
+const REST_MAX: usize = 64;
 
 /// What the local is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +28,24 @@ pub(crate) struct Counted {
     pub(crate) down: bool,
     pub(crate) log2: u32,
     pub(crate) bound: Bound,
+    /// The operator that goes back to the beginning.
+    pub(crate) branch: usize,
 }
 
 /// The loop that begins at `at`, when it is a counted one.
-pub(crate) fn counted(function: &Function<'_>, at: usize) -> Option<Counted> {
+pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Option<Counted> {
     let ops = &function.ops;
     let end = function.ends[at] as usize;
-    if !matches!(ops[at], Operator::Loop { blockty: wasmparser::BlockType::Empty }) || end - at > BODY_MAX {
+    let long = ops[at + 1..end].iter().take(BODY_MAX).take_while(|op| is_straight(op)).count();
+    let branch = at + 1 + long;
+    let straight = &ops[at + 1..branch];
+    let params = !matches!(ops[at], Operator::Loop { blockty: BlockType::Empty | BlockType::Type(_) });
+    if params || !matches!(ops[branch], Operator::BrIf { relative_depth: 0 }) || end - branch > REST_MAX {
         return None;
     }
-    let body = &ops[at + 1..end];
-    let (last, straight) = body.split_last()?;
-    if !matches!(last, Operator::BrIf { relative_depth: 0 }) || !straight.iter().all(is_straight) {
+    // The iteration leaves nothing on the stack for what follows, and what follows does not come back.
+    clean.binary_search(&crate::function::position(branch)).ok()?;
+    if comes_back(&ops[branch + 1..end]) {
         return None;
     }
     // The condition, read backwards: `local != bound`, or `local` for a bound of zero.
@@ -45,9 +55,13 @@ pub(crate) fn counted(function: &Function<'_>, at: usize) -> Option<Counted> {
             let (second, before) = operand(compared)?;
             let (first, _) = operand(&compared[..before])?;
             match (first, second) {
-                (Value::Changed(local), Value::Fixed(bound)) | (Value::Fixed(bound), Value::Changed(local)) => (bound, local),
+                (Value::Changed(local), Value::Fixed(bound)) | (Value::Fixed(bound), Value::Changed(local)) => {
+                    (bound, local)
+                }
                 (Value::Local(one), Value::Fixed(bound)) | (Value::Fixed(bound), Value::Local(one)) => (bound, one),
-                (Value::Changed(one), Value::Local(two)) | (Value::Local(two), Value::Changed(one)) => (Bound::Local(two), one),
+                (Value::Changed(one), Value::Local(two)) | (Value::Local(two), Value::Changed(one)) => {
+                    (Bound::Local(two), one)
+                }
                 (Value::Local(one), Value::Local(two)) => match (sets(straight, one), sets(straight, two)) {
                     (1, 0) => (Bound::Local(two), one),
                     (0, 1) => (Bound::Local(one), two),
@@ -79,6 +93,24 @@ pub(crate) fn counted(function: &Function<'_>, at: usize) -> Option<Counted> {
         down: *value < 0,
         log2: step.trailing_zeros(),
         bound: other,
+        branch,
+    })
+}
+
+/// Whether operators of a loop's own level branch to its beginning.
+fn comes_back(ops: &[Operator<'_>]) -> bool {
+    let mut depth = 0_u32;
+    ops.iter().any(|op| {
+        match op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
+            Operator::End => depth = depth.saturating_sub(1),
+            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
+            Operator::BrTable { targets } => {
+                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
+            }
+            _ => {}
+        }
+        false
     })
 }
 
@@ -94,11 +126,13 @@ enum Value {
 fn operand(ops: &[Operator<'_>]) -> Option<(Value, usize)> {
     match ops {
         [.., Operator::I32Const { value }] => Some((Value::Fixed(Bound::Constant(*value)), ops.len() - 1)),
-        [.., Operator::LocalGet { local_index: from }, Operator::I32Const { .. }, Operator::I32Add, Operator::LocalTee { local_index }]
-            if from == local_index =>
-        {
-            Some((Value::Changed(*local_index), ops.len() - 4))
-        }
+        [
+            ..,
+            Operator::LocalGet { local_index: from },
+            Operator::I32Const { .. },
+            Operator::I32Add,
+            Operator::LocalTee { local_index },
+        ] if from == local_index => Some((Value::Changed(*local_index), ops.len() - 4)),
         [.., Operator::LocalGet { local_index }] => Some((Value::Local(*local_index), ops.len() - 1)),
         _ => None,
     }

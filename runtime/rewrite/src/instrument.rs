@@ -420,7 +420,8 @@ impl<'f> House<'f> {
         let charges = match plan.flat {
             Some(_) => nothing(),
             None => {
-                let charges = segments::charges(&function, plan, self, &self.settings.fuel);
+                let clean = &self.facts.summaries[(index - self.facts.imported) as usize].clean;
+                let charges = segments::charges(&function, plan, self, &self.settings.fuel, clean);
                 let last_calls = charges.last_calls.clone();
                 if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
             }

@@ -189,7 +189,15 @@ impl Walk {
 }
 
 /// The charges of a body that has a meter.
-pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callees, table: &FuelTable) -> Charges {
+///
+/// `clean`: as [`crate::calls::Summary::clean`].
+pub(crate) fn charges(
+    function: &Function<'_>,
+    plan: Plan,
+    callees: &impl Callees,
+    table: &FuelTable,
+    clean: &[u32],
+) -> Charges {
     let ops = &function.ops;
     let doomed = doomed(function);
     let (last_calls, calls) = calls(ops);
@@ -213,7 +221,7 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
             Operator::Loop { .. } => {
                 let has_calls = calls[at] != calls[function.ends[at] as usize];
                 let look = if has_calls { Look::Call } else { Look::Inline };
-                let header = now.map(|_| match counted(function, at) {
+                let header = now.map(|_| match counted(function, at, clean) {
                     Some(counted) => {
                         let header = walk.looking(at, look);
                         walk.charges[header].counted = Some(counted);
