@@ -10,9 +10,9 @@ pub enum Class {
     /// What a compiler turns into no work of its own: `block`, `loop`, `end`, `else`, `nop`, `drop`, constants,
     /// locals, `unreachable`.
     Free,
-    /// Integer arithmetic, comparison, bits, extension and wrapping; `select`.
+    /// Integer arithmetic, comparison, bits, shifts, extension and wrapping; `select`.
     Integer,
-    /// Integer multiplication.
+    /// Integer multiplication, `clz`, `ctz`, `popcnt`.
     Multiply,
     /// Integer division and remainder.
     Divide,
@@ -42,9 +42,9 @@ pub enum Class {
     Convert,
     /// Vector instructions that are none of the following.
     Vector,
-    /// Vector multiplication, saturating narrowing, dot products, shifts.
+    /// Vector multiplication of lanes up to 16 bits, dot products, shifts of bytes, `popcnt`, `swizzle`.
     VectorMultiply,
-    /// Vector division, square root, rounding, float `min` and `max`, conversions.
+    /// Vector division, square root, rounding, float `min` and `max`, conversions, multiplication of larger integers.
     VectorDivide,
     /// Vector loads and stores.
     VectorMemory,

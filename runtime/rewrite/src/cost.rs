@@ -81,9 +81,6 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::I64LeU
         | O::I64GeS
         | O::I64GeU
-        | O::I32Clz
-        | O::I32Ctz
-        | O::I32Popcnt
         | O::I32Add
         | O::I32Sub
         | O::I32And
@@ -94,9 +91,6 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::I32ShrU
         | O::I32Rotl
         | O::I32Rotr
-        | O::I64Clz
-        | O::I64Ctz
-        | O::I64Popcnt
         | O::I64Add
         | O::I64Sub
         | O::I64And
@@ -115,7 +109,14 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::I64Extend8S
         | O::I64Extend16S
         | O::I64Extend32S => Class::Integer,
-        O::I32Mul | O::I64Mul => Class::Multiply,
+        O::I32Mul
+        | O::I64Mul
+        | O::I32Clz
+        | O::I32Ctz
+        | O::I32Popcnt
+        | O::I64Clz
+        | O::I64Ctz
+        | O::I64Popcnt => Class::Multiply,
         O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU | O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => {
             Class::Divide
         }
@@ -210,13 +211,11 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::I16x8ExtMulHighI8x16S
         | O::I16x8ExtMulLowI8x16U
         | O::I16x8ExtMulHighI8x16U
-        | O::I32x4Mul
         | O::I32x4DotI16x8S
         | O::I32x4ExtMulLowI16x8S
         | O::I32x4ExtMulHighI16x8S
         | O::I32x4ExtMulLowI16x8U
         | O::I32x4ExtMulHighI16x8U
-        | O::I64x2Mul
         | O::I64x2ShrS
         | O::I64x2ExtMulLowI32x4S
         | O::I64x2ExtMulHighI32x4S
@@ -224,7 +223,9 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::I64x2ExtMulHighI32x4U
         | O::I8x16Popcnt
         | O::I8x16Swizzle => Class::VectorMultiply,
-        O::F32x4Div
+        O::I32x4Mul
+        | O::I64x2Mul
+        | O::F32x4Div
         | O::F64x2Div
         | O::F32x4Sqrt
         | O::F64x2Sqrt

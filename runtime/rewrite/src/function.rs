@@ -8,10 +8,6 @@ pub(crate) struct Types<'t> {
     pub(crate) types: &'t [FuncType],
     /// Type of each function, imported ones first.
     pub(crate) functions: &'t [u32],
-    /// Type of each global.
-    pub(crate) globals: &'t [ValType],
-    /// Functions that are imported.
-    pub(crate) imported: u32,
 }
 
 impl<'t> Types<'t> {
@@ -46,8 +42,6 @@ impl<'t> Types<'t> {
 /// A body of an admitted module.
 #[derive(Debug)]
 pub(crate) struct Function<'a> {
-    /// Index among all functions, imported ones included.
-    pub(crate) index: u32,
     pub(crate) params: Vec<ValType>,
     pub(crate) results: Vec<ValType>,
     /// Type of each local, parameters first.
@@ -95,7 +89,7 @@ impl<'a> Function<'a> {
             ends.push(pair);
         }
         operators.finish()?;
-        Ok(Self { index, params: ty.params().to_vec(), results: ty.results().to_vec(), locals, ops, ends })
+        Ok(Self { params: ty.params().to_vec(), results: ty.results().to_vec(), locals, ops, ends })
     }
 }
 

@@ -411,8 +411,6 @@ impl<'f> House<'f> {
         let types = Types {
             types: &self.facts.types,
             functions: &self.facts.functions,
-            globals: &self.facts.globals,
-            imported: self.facts.imported,
         };
         let function = Function::read(index, body, &types)?;
         let plan = self.plans[(index - self.facts.imported) as usize];

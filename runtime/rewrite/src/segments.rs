@@ -306,8 +306,10 @@ pub(crate) fn charges(
         let adds_up = |charge: &Charge| charge.cost > 0 && charge.look == Look::No && charge.before as usize > call;
         at_end |= walk.charges.iter().any(adds_up);
     }
-    // A segment without cost needs no look: whatever goes on for long charges something.
-    walk.charges.retain(|charge| charge.cost > 0);
+    // A segment without cost needs no look: whatever goes on for long charges something. But others count on the look
+    // of a function that is not bounded when it is entered.
+    let entry = |charge: &Charge| charge.before == 0 && charge.look == Look::Call && !plan.bounded;
+    walk.charges.retain(|charge| charge.cost > 0 || entry(charge));
     walk.charges.append(&mut looks);
     walk.charges.sort_by_key(|charge| charge.before);
     Charges { list: walk.charges, at_end, last_calls }

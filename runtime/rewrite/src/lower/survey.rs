@@ -3,7 +3,7 @@
 
 use super::{atomic, reading};
 use crate::{At, Feature, Refusal, admit::invalid};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use wasmparser::{
     AbstractHeapType, BlockType, Catch, ElementItems, FuncType, FunctionBody, HeapType, Operator, Parser, Payload,
     RefType, ValType,
@@ -150,8 +150,7 @@ impl Survey {
     }
 
     fn classify(&mut self) {
-        // Only looked up, never iterated.
-        let mut first = HashMap::new();
+        let mut first = BTreeMap::new();
         for (index, ty) in (0_u32..).zip(&self.types) {
             self.classes.push(*first.entry(ty).or_insert(index));
         }

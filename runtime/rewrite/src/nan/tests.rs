@@ -5,12 +5,12 @@ use crate::{
     Nan,
     function::{Function, Types},
 };
-use wasmparser::{Parser, Payload, TypeRef, ValType};
+use wasmparser::{Parser, Payload, TypeRef};
 
 /// The points of all functions: the operator's index in its function, and its name.
 fn found(text: &str, nan: Nan) -> Vec<String> {
     let bytes = wat::parse_str(text).expect("text");
-    let (mut types, mut functions, mut globals, mut imported) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut types, mut functions, mut imported) = (Vec::new(), Vec::new(), 0);
     let mut names = Vec::new();
     let mut bodies = Vec::new();
     for payload in Parser::new(0).parse_all(&bytes) {
@@ -27,15 +27,11 @@ fn found(text: &str, nan: Nan) -> Vec<String> {
                 }
             }
             Payload::FunctionSection(section) => functions.extend(section.into_iter().map(|ty| ty.expect("function"))),
-            Payload::GlobalSection(section) => {
-                globals.extend(section.into_iter().map(|global| global.expect("global").ty.content_type));
-            }
             Payload::CodeSectionEntry(body) => bodies.push(body),
             _ => {}
         }
     }
-    let globals: Vec<ValType> = globals;
-    let types = Types { types: &types, functions: &functions, globals: &globals, imported };
+    let types = Types { types: &types, functions: &functions };
     for (index, body) in (imported..).zip(&bodies) {
         let function = Function::read(index, body, &types).expect("body");
         for Point { op, shape } in points(&function, &types, nan) {
