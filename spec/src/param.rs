@@ -68,6 +68,9 @@ pub const MODULE_GLOBALS_MAX: u32 = 1_024;
 pub const MODULE_TAGS_MAX: u32 = 256;
 /// Locals of a function, parameters not counted.
 pub const FUNCTION_LOCALS_MAX: u32 = 10_000;
+/// Operands of a function that are on its stack at once. Source: with its locals they fit the slots of an
+/// interpreter's frame, and with its body they bound the largest native one.
+pub const FUNCTION_OPERANDS_MAX: u64 = 16_384;
 /// Locals of all functions together: a few bytes declare thousands. Source: 2 million compile in half a second
 /// and 200 MB.
 pub const MODULE_LOCALS_MAX: u64 = 2_000_000;

@@ -511,6 +511,7 @@ impl Reader {
             shape.read(place(offset), &operator, &self.types)?;
             validator.op(offset, &operator).map_err(wrong)?;
             operands = operands.max(validator.operand_stack_height());
+            bounded(place(offset), Counted::Operands, operands.into(), param::FUNCTION_OPERANDS_MAX)?;
             if matches!(operator, Operator::BrIf { relative_depth: 0 })
                 && validator.get_control_frame(0).is_some_and(|frame| {
                     frame.kind == FrameKind::Loop

@@ -109,14 +109,9 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::I64Extend8S
         | O::I64Extend16S
         | O::I64Extend32S => Class::Integer,
-        O::I32Mul
-        | O::I64Mul
-        | O::I32Clz
-        | O::I32Ctz
-        | O::I32Popcnt
-        | O::I64Clz
-        | O::I64Ctz
-        | O::I64Popcnt => Class::Multiply,
+        O::I32Mul | O::I64Mul | O::I32Clz | O::I32Ctz | O::I32Popcnt | O::I64Clz | O::I64Ctz | O::I64Popcnt => {
+            Class::Multiply
+        }
         O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU | O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => {
             Class::Divide
         }

@@ -408,10 +408,7 @@ impl<'f> House<'f> {
 
     /// One of the module's own bodies.
     fn body(&mut self, index: u32, body: &wasmparser::FunctionBody<'_>) -> Result<Body, reencode::Error> {
-        let types = Types {
-            types: &self.facts.types,
-            functions: &self.facts.functions,
-        };
+        let types = Types { types: &self.facts.types, functions: &self.facts.functions };
         let function = Function::read(index, body, &types)?;
         let plan = self.plans[(index - self.facts.imported) as usize];
         let nothing = || Charges { list: Vec::new(), at_end: false, last_calls: Vec::new() };

@@ -305,7 +305,7 @@ mod tests {
             "(i64.atomic.store offset=3 (i32.const 0) (i64.const 0)) ",
             "(drop (i64.atomic.rmw.cmpxchg offset=1 (i32.const 0) (i64.const 0) (i64.const 0))) ",
             "(drop (i32.atomic.rmw16.xor_u offset=16384 (i32.const 0) (i32.const 0))) ",
-            "i32.atomic.rmw.cmpxchg offset=1 ",
+            "i32.atomic.rmw.cmpxchg offset=1 drop ",
         ] {
             // In code that is never reached, instructions need no operands.
             let (before, after) = growth(items, &format!("{open} unreachable "), body, &close, 1_000);

@@ -56,6 +56,8 @@ pub enum Counted {
     Locals,
     /// Locals of all functions.
     ModuleLocals,
+    /// Operands of a function.
+    Operands,
     /// Bytes of a function's body.
     BodyBytes,
     /// Parameters and results of a block.
@@ -93,6 +95,7 @@ impl fmt::Display for Counted {
             Self::DataBytes => "bytes of data segments",
             Self::Locals => "locals of a function",
             Self::ModuleLocals => "locals of all functions",
+            Self::Operands => "operands on the stack at once",
             Self::BodyBytes => "bytes of a function's body",
             Self::BlockValues => "parameters and results of a block",
             Self::FunctionBlockValues => "parameters and results of a function's blocks, one of each block not counted",

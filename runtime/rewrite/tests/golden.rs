@@ -9,7 +9,7 @@ fn known_modules_have_their_recorded_executable_ids() {
     let recorded = [
         (
             r#"(module (memory (export "memory") 1) (func (export "_start")))"#,
-            "exec-834b6266fc26fd6400d7068489287fab3f0deec5a1f2738367a62a796966a622",
+            "exec-e60c8e0090e46d459c66bd51f0693899ce3b21798b301cd357051f0b21ae5297",
         ),
         (
             r#"(module
@@ -23,7 +23,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                 (func $start (export "_start")
                     (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))))
                 (start $begin))"#,
-            "exec-748f953e79f0ad987828b7c050691d3c1f047beabc96dcc18870eb3adf89c2b7",
+            "exec-715143cb8aa8b5cf98e92ae723e2b9150cc3a2d1d7e6982938b7e0acc3c765be",
         ),
         (
             r#"(module (memory (export "memory") 1)
@@ -37,7 +37,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                     (memory.fill (i32.const 0) (i32.const 1) (i32.const 16))
                     i32.const 1)
                 (func (export "samebit_finish") (result i32) i32.const 0))"#,
-            "exec-885c239aa4e3e859a8ef71d9c3f6847876dd34c7fe6651a82f48c13b48eb643f",
+            "exec-fe644abf55ab4be0aee18638a0880d09edb26bf5290f60e38d21a58ab8e7abf7",
         ),
     ];
     let id = |text: &str| prepare(&wat::parse_str(text).expect("text")).expect("admitted").id.to_string();
