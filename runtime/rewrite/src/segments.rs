@@ -251,14 +251,12 @@ pub(crate) fn charges(
                 }
                 walk.set_now(None);
             }
-            Operator::BrIf { relative_depth } => {
-                if now.is_some() {
-                    let ends_in_trap = doomed.label(at);
-                    walk.branch(at, *relative_depth, ends_in_trap);
-                    if !ends_in_trap {
-                        let after = walk.segment(at + 1);
-                        walk.set_now(Some(after));
-                    }
+            Operator::BrIf { relative_depth } if now.is_some() => {
+                let ends_in_trap = doomed.label(at);
+                walk.branch(at, *relative_depth, ends_in_trap);
+                if !ends_in_trap {
+                    let after = walk.segment(at + 1);
+                    walk.set_now(Some(after));
                 }
             }
             Operator::BrTable { targets } => {
