@@ -53,7 +53,7 @@ pub fn class(name: &str) -> Class {
         _ if begins(&["load"]) => Class::Load,
         _ if begins(&["store"]) => Class::Store,
         "i32" | "i64" if begins(&["trunc"]) => Class::Convert,
-        "i32" | "i64" if begins(&["mul"]) => Class::Multiply,
+        "i32" | "i64" if begins(&["mul", "clz", "ctz", "popcnt"]) => Class::Multiply,
         "i32" | "i64" if begins(&["div", "rem"]) => Class::Divide,
         "i32" | "i64" => Class::Integer,
         "f32" | "f64" if begins(&["convert", "demote", "promote"]) => Class::Convert,
@@ -69,6 +69,7 @@ pub fn class(name: &str) -> Class {
             Class::VectorDivide
         }
         "i32x4" if begins(&["trunc"]) => Class::VectorDivide,
+        "i32x4" | "i64x2" if begins(&["mul"]) => Class::VectorDivide,
         "f32x4" | "f64x2" => Class::Vector,
         "i8x16" if begins(&["shl", "shr", "popcnt", "swizzle"]) => Class::VectorMultiply,
         "i64x2" if begins(&["shr_s"]) => Class::VectorMultiply,
