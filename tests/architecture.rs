@@ -55,6 +55,7 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Dependencies that enter at one crate, and where.
 const ENTRANCES: &[(&str, &str)] = &[
     ("wasmtime", "samebit-runtime"),
+    ("wasmi", "samebit-runtime"),
     ("wasmparser", "samebit-rewrite"),
     ("wasm-encoder", "samebit-rewrite"),
     ("libp2p", "samebit-net"),
