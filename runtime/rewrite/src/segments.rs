@@ -168,10 +168,6 @@ impl Walk {
                 Some(_) => Some(self.segment(at + 1)),
             },
             Kind::If if !escaped => open.from,
-            Kind::If if open.now.is_none() && open.joined.is_none() => {
-                // Only the way past the arm is left, and it is not the way into it.
-                open.from.map(|_| self.segment(at + 1))
-            }
             Kind::If => open.from.map(|_| self.segment(at + 1)),
             Kind::Else(first) => match (first, open.now, open.joined) {
                 (None, None, None) => None,
