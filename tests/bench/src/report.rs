@@ -37,10 +37,11 @@ impl Report {
     }
 
     /// Writes `target/bench/AREA.jsonl`, and prints the figures where JSON was asked for. A quick run or one of
-    /// chosen guests leaves the file of the last whole run alone.
+    /// chosen guests writes `AREA-part.jsonl` instead.
     pub(crate) fn end(&self, area: &str, options: &Options) -> Result<(), String> {
         let folder = target().join("bench");
-        let name = if options.quick { format!("{area}-quick.jsonl") } else { format!("{area}.jsonl") };
+        let whole = !options.quick && options.guests.len() == samebit_bench_guests::GUESTS.len();
+        let name = if whole { format!("{area}.jsonl") } else { format!("{area}-part.jsonl") };
         let path = folder.join(name);
         let lines: String = self.figures.iter().map(|figure| format!("{figure}\n")).collect();
         fs::create_dir_all(&folder)
