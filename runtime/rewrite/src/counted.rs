@@ -5,7 +5,7 @@
 //! iteration changes. When the fuel for all its iterations is at hand, they are charged together and the loop itself
 //! knows no meter.
 
-use crate::function::Function;
+use crate::function::{Function, branches_to_own};
 use wasmparser::{BlockType, Operator, ValType};
 
 /// Longest iteration of a counted loop, in operators: it is written twice.
@@ -45,7 +45,7 @@ pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Opti
     }
     // The iteration leaves nothing on the stack for what follows, and what follows does not come back.
     clean.binary_search(&crate::function::position(branch)).ok()?;
-    if comes_back(&ops[branch + 1..end]) {
+    if branches_to_own(&ops[branch + 1..end]) {
         return None;
     }
     // The condition, read backwards: `local != bound`, or `local` for a bound of zero.
@@ -94,23 +94,6 @@ pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Opti
         log2: step.trailing_zeros(),
         bound: other,
         branch,
-    })
-}
-
-/// Whether operators of a loop's own level branch to its beginning.
-fn comes_back(ops: &[Operator<'_>]) -> bool {
-    let mut depth = 0_u32;
-    ops.iter().any(|op| {
-        match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-            Operator::End => depth = depth.saturating_sub(1),
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
-            Operator::BrTable { targets } => {
-                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
-            }
-            _ => {}
-        }
-        false
     })
 }
 

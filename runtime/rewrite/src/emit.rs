@@ -256,24 +256,6 @@ pub(crate) struct Parts<'p, T> {
     pub(crate) stack: bool,
 }
 
-/// Whether the body is left in another way than over its end.
-pub(crate) fn leaves_early(function: &Function<'_>) -> bool {
-    let mut depth = 0_u32;
-    function.ops.iter().any(|op| {
-        match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-            Operator::End => depth = depth.saturating_sub(1),
-            Operator::Return => return true,
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
-            Operator::BrTable { targets } => {
-                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
-            }
-            _ => {}
-        }
-        false
-    })
-}
-
 /// Writes a function.
 pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) -> Result<Body, Error> {
     let metered = parts.plan.flat.is_none();

@@ -54,6 +54,11 @@ pub(crate) struct Function<'a> {
 }
 
 impl<'a> Function<'a> {
+    /// Whether the body is left in another way than over its end.
+    pub(crate) fn leaves_early(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Operator::Return)) || branches_to_own(&self.ops)
+    }
+
     pub(crate) fn read(index: u32, body: &FunctionBody<'a>, types: &Types<'_>) -> Result<Self, BinaryReaderError> {
         let ty = types.function(index);
         let mut locals = ty.params().to_vec();
@@ -91,6 +96,23 @@ impl<'a> Function<'a> {
         operators.finish()?;
         Ok(Self { params: ty.params().to_vec(), results: ty.results().to_vec(), locals, ops, ends })
     }
+}
+
+/// Whether operators within a construct branch to its own label.
+pub(crate) fn branches_to_own(ops: &[Operator<'_>]) -> bool {
+    let mut depth = 0_u32;
+    ops.iter().any(|op| {
+        match op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
+            Operator::End => depth = depth.saturating_sub(1),
+            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
+            Operator::BrTable { targets } => {
+                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
+            }
+            _ => {}
+        }
+        false
+    })
 }
 
 /// Index of an operator. A body has at most `FUNCTION_BYTES_MAX` bytes, so it fits.

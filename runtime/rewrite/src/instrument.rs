@@ -422,7 +422,7 @@ impl<'f> House<'f> {
             }
         };
         let points = nan::points(&function, &types, self.settings.nan);
-        let block = if emit::leaves_early(&function) {
+        let block = if function.leaves_early() {
             Some(match function.results.as_slice() {
                 [] => BlockType::Empty,
                 [one] => BlockType::Result(val_type(*one)?),
