@@ -3,7 +3,8 @@
 //!
 //! The chapters beside this crate (`spec/NN-*.md`) are normative; the types here are their exact form and
 //! `spec/vectors/` holds golden bytes of each. The crate does no I/O, reads no clock and knows no other
-//! crate of ours. Without the feature `types` only [`abi`] is left, which is all that a guest needs.
+//! crate of ours. Without features only [`abi`] is left, which is all that a guest needs; one that computes on tensors
+//! takes the feature `tensor` as well.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -39,6 +40,8 @@ pub mod sign;
 pub mod state;
 #[cfg(feature = "types")]
 pub mod task;
+#[cfg(feature = "tensor")]
+pub mod tensor;
 #[cfg(feature = "types")]
 pub mod unit;
 #[cfg(feature = "types")]

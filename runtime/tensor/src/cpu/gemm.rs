@@ -1,0 +1,331 @@
+//! Products of floats: `C = A B`, each element summed over ascending `k`, product and sum rounded apart.
+//!
+//! Blocking follows Goto and van de Geijn ("Anatomy of High-Performance Matrix Multiplication", 2008), but that the
+//! sums of a block begin with what the blocks before it left in `C`, so that the order over `k` stays one.
+
+use super::{Level, Packed, along, elementwise, simd::leveled};
+use crate::{Data, Tensor, number};
+use rayon::prelude::*;
+use samebit_spec::tensor::{Dtype, Op, Shape, TensorType};
+
+/// Rows of a tile.
+const ROWS: usize = 6;
+/// Columns of a tile.
+const COLUMNS: usize = 16;
+/// Steps over `k` between two visits of `C`: a panel of the right operand stays in the first cache.
+const DEPTH: usize = 256;
+/// Rows of the left operand that stay in the second cache.
+const BLOCK: usize = 16 * ROWS;
+/// Products below this many multiplications are not worth a second thread.
+const PARALLEL_MACS: usize = 1 << 18;
+/// Operands with fewer elements are packed anew each time.
+const KEPT_ELEMENTS: usize = 4096;
+
+/// A right operand as panels of [`COLUMNS`] columns, each `[k, COLUMNS]`, padded with zeros.
+#[derive(Debug)]
+pub struct Columns {
+    k: usize,
+    n: usize,
+    /// Whether it was given as `[n, k]`.
+    turned: bool,
+    panels: Vec<f32>,
+}
+
+impl Columns {
+    fn panel(&self, at: usize) -> &[f32] {
+        &self.panels[at * self.k * COLUMNS..(at + 1) * self.k * COLUMNS]
+    }
+
+    fn count(&self) -> usize {
+        self.n.div_ceil(COLUMNS)
+    }
+
+    /// Lays out `[k, n]`, or `[n, k]` when `turned`.
+    pub(super) fn new(b: &[f32], k: usize, n: usize, turned: bool) -> Self {
+        let mut panels = vec![0.0; n.div_ceil(COLUMNS) * COLUMNS * k];
+        if k == 0 || n == 0 {
+            return Self { k, n, turned, panels };
+        }
+        let fill = |(at, panel): (usize, &mut [f32])| {
+            let first = at * COLUMNS;
+            let width = COLUMNS.min(n - first);
+            if turned {
+                for column in 0..width {
+                    let source = &b[(first + column) * k..(first + column + 1) * k];
+                    for (to, from) in panel[column..].iter_mut().step_by(COLUMNS).zip(source) {
+                        *to = number::factor(*from);
+                    }
+                }
+            } else {
+                for (to, from) in panel.as_chunks_mut::<COLUMNS>().0.iter_mut().zip(b[first..].chunks(n)) {
+                    for (to, from) in to.iter_mut().zip(&from[..width]) {
+                        *to = number::factor(*from);
+                    }
+                }
+            }
+        };
+        if k * n >= 1 << 16 {
+            panels.par_chunks_mut(k * COLUMNS).enumerate().for_each(fill);
+        } else {
+            panels.chunks_mut(k * COLUMNS).enumerate().for_each(fill);
+        }
+        Self { k, n, turned, panels }
+    }
+}
+
+leveled! {
+    /// Adds `depth` steps to one tile; `rows` are of the left operand, `panel` is of the right.
+    fn tile(rows: &[&[f32]; ROWS], panel: &[f32], sums: &mut [[f32; COLUMNS]; ROWS]) {
+        let (steps, _) = panel.as_chunks::<COLUMNS>();
+        let rows = rows.map(|row| &row[..steps.len()]);
+        let mut held = *sums;
+        for (k, right) in steps.iter().enumerate() {
+            for (row, sums) in rows.iter().zip(&mut held) {
+                let left = row[k];
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum += left * *right;
+                }
+            }
+        }
+        *sums = held;
+    }
+}
+
+leveled! {
+    /// Copies a block of the left operand, row after row, factors flushed.
+    fn copy(from: &[f32], stride: usize, first: usize, depth: usize, to: &mut [f32]) {
+        for (to, from) in to.chunks_exact_mut(depth).zip(from.chunks(stride)) {
+            for (to, from) in to.iter_mut().zip(&from[first..first + depth]) {
+                *to = number::factor(*from);
+            }
+        }
+    }
+}
+
+/// Where a product goes: some rows and columns of `C`.
+struct Target<'a> {
+    c: &'a mut [f32],
+    /// From one row of `c` to the next.
+    stride: usize,
+    /// First panel, and behind the last.
+    panels: [usize; 2],
+}
+
+/// The rows of `a` (`[m, k]`) times the panels of the target.
+fn block(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
+    let k = b.k;
+    let [first, last] = target.panels;
+    let left = first * COLUMNS;
+    if k == 0 {
+        // An empty sum is zero, and `c` begins as zeros.
+        return;
+    }
+    let mut flushed = vec![0.0; BLOCK.min(a.len() / k) * DEPTH.min(k)];
+    for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * target.stride)) {
+        let height = rows.len() / k;
+        for start in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - start);
+            let flushed = &mut flushed[..height * depth];
+            copy(level, rows, k, start, depth, flushed);
+            for panel in first..last {
+                let right = &b.panel(panel)[start * COLUMNS..(start + depth) * COLUMNS];
+                let column = panel * COLUMNS - left;
+                let width = COLUMNS.min(b.n - panel * COLUMNS);
+                for top in (0..height).step_by(ROWS) {
+                    let count = ROWS.min(height - top);
+                    // Rows that are not there repeat the last one; what they give is dropped.
+                    let lines: [&[f32]; ROWS] = core::array::from_fn(|row| {
+                        let row = top + row.min(count - 1);
+                        &flushed[row * depth..(row + 1) * depth]
+                    });
+                    let mut sums = [[0.0; COLUMNS]; ROWS];
+                    let places = (0..count).map(|row| (top + row) * target.stride + column);
+                    if start > 0 {
+                        for (sums, at) in sums.iter_mut().zip(places.clone()) {
+                            sums[..width].copy_from_slice(&c[at..at + width]);
+                        }
+                    }
+                    tile(level, &lines, right, &mut sums);
+                    let done = start + depth == k;
+                    for (sums, at) in sums.iter().zip(places) {
+                        for (to, sum) in c[at..at + width].iter_mut().zip(sums) {
+                            *to = if done { number::canon(*sum) } else { *sum };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `[m, k] x [k, n] -> [m, n]`, on the threads of the current pool.
+pub(super) fn multiply(level: Level, a: &[f32], b: &Columns, c: &mut [f32]) {
+    let (k, n) = (b.k, b.n);
+    if n == 0 || c.is_empty() {
+        return;
+    }
+    let m = c.len() / n;
+    let threads = rayon::current_num_threads();
+    if threads == 1 || m * k * n < PARALLEL_MACS || k == 0 {
+        return block(level, a, b, &mut Target { c, stride: n, panels: [0, b.count()] });
+    }
+    if m >= threads * ROWS {
+        let rows = (m / threads).next_multiple_of(ROWS).min(BLOCK);
+        let parts = c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k));
+        return parts.for_each(|(c, a)| block(level, a, b, &mut Target { c, stride: n, panels: [0, b.count()] }));
+    }
+    // Few rows: the columns are shared out, each part into a room of its own.
+    let step = b.count().div_ceil(threads);
+    let parts: Vec<(usize, usize, Vec<f32>)> = (0..b.count())
+        .into_par_iter()
+        .step_by(step)
+        .map(|first| {
+            let last = (first + step).min(b.count());
+            let stride = (last * COLUMNS).min(n) - first * COLUMNS;
+            let mut part = vec![0.0; m * stride];
+            block(level, a, b, &mut Target { c: &mut part, stride, panels: [first, last] });
+            (first * COLUMNS, stride, part)
+        })
+        .collect();
+    for (left, stride, part) in parts {
+        for (to, from) in c.chunks_mut(n).zip(part.chunks(stride)) {
+            to[left..left + stride].copy_from_slice(from);
+        }
+    }
+}
+
+/// The right operand's columns: kept with the tensor when it is one matrix of some size.
+fn with_columns<R>(b: &Tensor, k: usize, n: usize, turned: bool, act: impl FnOnce(&Columns) -> R) -> R {
+    let pack = || match b.data() {
+        Data::F16(data) => {
+            let wide: Vec<f32> = data.iter().map(|x| number::from_half(*x)).collect();
+            Columns::new(&wide, k, n, turned)
+        }
+        _ => Columns::new(b.floats(), k, n, turned),
+    };
+    if k * n >= KEPT_ELEMENTS
+        && let Packed::Floats(kept) = b.packed(|| Packed::Floats(pack()))
+        && kept.turned == turned
+        && (kept.k, kept.n) == (k, n)
+    {
+        return act(kept);
+    }
+    act(&pack())
+}
+
+fn widened(x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
+    match x.data() {
+        Data::F16(data) => data.iter().map(|x| number::from_half(*x)).collect::<Vec<f32>>().into(),
+        _ => x.floats().into(),
+    }
+}
+
+/// For each matrix of a stacked product, which matrix of an operand it takes.
+pub(super) fn stack(shape: &Shape, operand: &Shape) -> Vec<usize> {
+    let outer = &shape.dims()[..shape.rank() - 2];
+    let own = &operand.dims()[..operand.rank() - 2];
+    let mut places = vec![0];
+    let mut seen = 0;
+    for (axis, len) in outer.iter().enumerate() {
+        let own = (axis + own.len()).checked_sub(outer.len()).map_or(1, |axis| own[axis]) as usize;
+        seen = if axis == 0 { own } else { seen * own };
+        places = places
+            .into_iter()
+            .flat_map(|base: usize| (0..*len as usize).map(move |at| base * own + if own == 1 { 0 } else { at }))
+            .collect();
+    }
+    places
+}
+
+pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
+    let (left, right) = (&a.of().shape, &b.of().shape);
+    let ([.., m, k], [.., n]) = (left.dims(), right.dims()) else { unreachable!("checked") };
+    let [m, k, n] = [*m, *k, *n].map(|len| len as usize);
+    let mut c = vec![0.0; usize::try_from(shape.elements()).expect("below 2^31")];
+    let rows = widened(a);
+    if right.rank() == 2 {
+        // One right operand for the whole stack: one tall product.
+        with_columns(b, k, n, false, |columns| multiply(level, &rows, columns, &mut c));
+        return Data::F32(c);
+    }
+    let columns = widened(b);
+    products(level, &rows, &columns, [m, k, n], [&stack(shape, left), &stack(shape, right)], false, &mut c);
+    Data::F32(c)
+}
+
+/// A stack of products; `picks` say which matrices each of them takes.
+fn products(
+    level: Level,
+    a: &[f32],
+    b: &[f32],
+    [m, k, n]: [usize; 3],
+    picks: [&[usize]; 2],
+    turned: bool,
+    c: &mut [f32],
+) {
+    if m * n == 0 {
+        return;
+    }
+    let one = |(c, (left, right)): (&mut [f32], (&usize, &usize))| {
+        let columns = Columns::new(&b[right * k * n..(right + 1) * k * n], k, n, turned);
+        multiply(level, &a[left * m * k..(left + 1) * m * k], &columns, c);
+    };
+    if c.len() * k >= PARALLEL_MACS {
+        c.par_chunks_mut(m * n).zip(picks[0].par_iter().zip(picks[1])).for_each(one);
+    } else {
+        c.chunks_mut(m * n).zip(picks[0].iter().zip(picks[1])).for_each(one);
+    }
+}
+
+pub(super) fn gemm(
+    level: Level,
+    inputs: &[&Tensor],
+    [alpha, beta]: [f32; 2],
+    [flip_a, flip_b]: [bool; 2],
+    of: &TensorType,
+) -> Data {
+    let [m, n] = *of.shape.dims() else { unreachable!("checked") };
+    let [m, n] = [m as usize, n as usize];
+    let k = inputs[0].dims()[usize::from(!flip_a)] as usize;
+    let rows: std::borrow::Cow<'_, [f32]> =
+        if flip_a { elementwise::turned(inputs[0].floats(), k, m).into() } else { inputs[0].floats().into() };
+    let mut c = vec![0.0; m * n];
+    with_columns(inputs[1], k, n, flip_b, |columns| multiply(level, &rows, columns, &mut c));
+    if alpha.to_bits() != 1f32.to_bits() {
+        for sum in &mut c {
+            *sum = number::mul(alpha, *sum);
+        }
+    }
+    let Some(addend) = inputs.get(2) else { return Data::F32(c) };
+    let product = Tensor::made(of.clone(), Data::F32(c));
+    if beta.to_bits() == 1f32.to_bits() {
+        // `beta c` is `c` as a number, and `Add` reads it as one.
+        return elementwise::two(level, &Op::Add, &product, addend, &of.shape);
+    }
+    let scaled = addend.floats().iter().map(|x| number::mul(beta, *x)).collect();
+    let scaled = Tensor::made(addend.of().clone(), Data::F32(scaled));
+    elementwise::two(level, &Op::Add, &product, &scaled, &of.shape)
+}
+
+pub(super) fn attention(level: Level, inputs: &[&Tensor], scale: f32, shape: &Shape) -> Data {
+    let [query, key, value] = [inputs[0], inputs[1], inputs[2]];
+    let ([.., len, depth], [.., keys, _]) = (query.dims(), key.dims()) else { unreachable!("checked") };
+    let [len, depth, keys] = [*len, *depth, *keys].map(|len| len as usize);
+    let flipped = {
+        let mut dims = key.dims().to_vec();
+        let rank = dims.len();
+        dims.swap(rank - 1, rank - 2);
+        TensorType { dtype: Dtype::F32, shape: Shape::new(&dims).expect("the same elements") }
+    };
+    let of = samebit_spec::tensor::infer(&Op::MatMul, &[query.of(), &flipped]).expect("checked").remove(0);
+    let mut scores = vec![0.0; usize::try_from(of.shape.elements()).expect("below 2^31")];
+    let picks = [&*stack(&of.shape, &query.of().shape), &stack(&of.shape, &key.of().shape)];
+    products(level, query.floats(), key.floats(), [len, depth, keys], picks, true, &mut scores);
+    elementwise::scale(level, &mut scores, scale);
+    let mut scores = Tensor::made(of.clone(), Data::F32(scores));
+    if let Some(mask) = inputs.get(3) {
+        scores = Tensor::made(of.clone(), elementwise::two(level, &Op::Add, &scores, mask, &of.shape));
+    }
+    let weights = Tensor::made(of, along::softmax(level, &scores));
+    matmul(level, &weights, value, shape)
+}

@@ -1,0 +1,181 @@
+//! A tensor with its elements.
+
+use samebit_spec::tensor::{Dtype, TensorError, TensorType};
+use std::sync::{Arc, OnceLock};
+
+use crate::cpu::Packed;
+
+/// Elements in row-major order, by element type.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Binary32.
+    F32(Vec<f32>),
+    /// Binary16, as bits.
+    F16(Vec<u16>),
+    /// Two's complement.
+    I32(Vec<i32>),
+    /// Two's complement.
+    I8(Vec<i8>),
+    /// Unsigned.
+    U8(Vec<u8>),
+}
+
+impl Data {
+    /// Type of the elements.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::F16(_) => Dtype::F16,
+            Self::I32(_) => Dtype::I32,
+            Self::I8(_) => Dtype::I8,
+            Self::U8(_) => Dtype::U8,
+        }
+    }
+
+    /// How many elements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(data) => data.len(),
+            Self::F16(data) => data.len(),
+            Self::I32(data) => data.len(),
+            Self::I8(data) => data.len(),
+            Self::U8(data) => data.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An immutable tensor; a clone shares its elements.
+#[derive(Clone, Debug)]
+pub struct Tensor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    of: TensorType,
+    data: Data,
+    /// The form in which a product reads it as its right operand, made at the first product and kept.
+    packed: OnceLock<Packed>,
+}
+
+/// Bytes or elements that do not make a tensor of the type they should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{of} has {expected} bytes, not {found}")]
+pub struct WrongLength {
+    of: TensorType,
+    expected: u64,
+    found: u64,
+}
+
+impl Tensor {
+    /// A tensor of these elements.
+    ///
+    /// # Errors
+    /// [`WrongLength`] when they are not as many as `of` says, or of another type.
+    pub fn new(of: TensorType, data: Data) -> Result<Self, WrongLength> {
+        let found = data.len() as u64 * data.dtype().size();
+        if data.dtype() != of.dtype || data.len() as u64 != of.shape.elements() {
+            return Err(WrongLength { expected: of.bytes(), of, found });
+        }
+        Ok(Self::made(of, data))
+    }
+
+    /// A tensor of `f32` elements.
+    ///
+    /// # Errors
+    /// A shape beyond the limits. The number of elements must be the product of `dims`.
+    ///
+    /// # Panics
+    /// When it is not: this is for tests and constants.
+    pub fn f32(dims: &[u32], data: &[f32]) -> Result<Self, TensorError> {
+        let of = TensorType::new(Dtype::F32, dims)?;
+        assert_eq!(of.shape.elements(), data.len() as u64, "elements of {of}");
+        Ok(Self::made(of, Data::F32(data.to_vec())))
+    }
+
+    /// What a backend made itself.
+    pub(crate) fn made(of: TensorType, data: Data) -> Self {
+        debug_assert!(data.dtype() == of.dtype && data.len() as u64 == of.shape.elements(), "{of}");
+        Self(Arc::new(Inner { of, data, packed: OnceLock::new() }))
+    }
+
+    /// Reads little-endian elements without gaps.
+    ///
+    /// # Errors
+    /// [`WrongLength`] when there are too few or too many bytes.
+    pub fn from_bytes(of: TensorType, bytes: &[u8]) -> Result<Self, WrongLength> {
+        if bytes.len() as u64 != of.bytes() {
+            return Err(WrongLength { expected: of.bytes(), of, found: bytes.len() as u64 });
+        }
+        let data = match of.dtype {
+            Dtype::F32 => Data::F32(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+            Dtype::F16 => Data::F16(bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect()),
+            Dtype::I32 => Data::I32(bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect()),
+            Dtype::I8 => Data::I8(bytes.iter().map(|byte| byte.cast_signed()).collect()),
+            Dtype::U8 => Data::U8(bytes.to_vec()),
+        };
+        Ok(Self::made(of, data))
+    }
+
+    /// The elements as little-endian bytes without gaps.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.0.data {
+            Data::F32(data) => data.iter().flat_map(|element| element.to_le_bytes()).collect(),
+            Data::F16(data) => data.iter().flat_map(|element| element.to_le_bytes()).collect(),
+            Data::I32(data) => data.iter().flat_map(|element| element.to_le_bytes()).collect(),
+            Data::I8(data) => data.iter().map(|element| element.cast_unsigned()).collect(),
+            Data::U8(data) => data.clone(),
+        }
+    }
+
+    /// Element type and shape.
+    #[must_use]
+    pub fn of(&self) -> &TensorType {
+        &self.0.of
+    }
+
+    /// The dimensions, outermost first.
+    #[must_use]
+    pub fn dims(&self) -> &[u32] {
+        self.0.of.shape.dims()
+    }
+
+    /// The elements.
+    #[must_use]
+    pub fn data(&self) -> &Data {
+        &self.0.data
+    }
+
+    /// The elements of an `f32` tensor.
+    ///
+    /// # Panics
+    /// Of another one: [`samebit_spec::tensor::infer`] has checked what an operation reads.
+    pub(crate) fn floats(&self) -> &[f32] {
+        match &self.0.data {
+            Data::F32(data) => data,
+            other => unreachable!("checked as f32, and is {}", other.dtype()),
+        }
+    }
+
+    /// The elements of an `i32` tensor.
+    ///
+    /// # Panics
+    /// Of another one, as [`Self::floats`].
+    pub(crate) fn integers(&self) -> &[i32] {
+        match &self.0.data {
+            Data::I32(data) => data,
+            other => unreachable!("checked as i32, and is {}", other.dtype()),
+        }
+    }
+
+    pub(crate) fn packed(&self, pack: impl FnOnce() -> Packed) -> &Packed {
+        self.0.packed.get_or_init(pack)
+    }
+}

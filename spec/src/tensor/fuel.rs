@@ -1,0 +1,110 @@
+//! What an operation costs (`spec/09-tensor.md`, section 9.6): a closed integer formula of shapes, charged before
+//! anything is computed, the same on every backend.
+//!
+//! Rates are in sixteenths of a fuel; one fuel is what the table of chapter 03 means by it. They were measured on the
+//! CPU backend, one thread (`cargo xtask bench tensor`).
+
+use super::{Dtype, Op, TensorType};
+
+/// Of any operation: the call, the check, the allocation.
+const BASE: u64 = 2_000;
+/// Sixteenths per multiplication and addition of `f32` or `f16`.
+const PER_MAC: u64 = 8;
+/// Sixteenths per multiplication and addition of bytes.
+const PER_MAC_BYTE: u64 = 3;
+/// Sixteenths per byte read or written.
+const PER_BYTE: u64 = 16;
+/// Sixteenths per element of a basic operation.
+const PER_ELEMENT: u64 = 16;
+/// Sixteenths per element of a division or a root.
+const PER_DIVIDE: u64 = 32;
+/// Sixteenths per element of a function.
+const PER_FUNCTION: u64 = 160;
+/// Sixteenths per element that is compared while selecting, and binary digit of the number selected.
+const PER_COMPARE: u64 = 64;
+
+/// Fuel of `op` on operands of these types with these results, as [`super::infer`] gave them.
+///
+/// Never overflows: no tensor has 2^31 elements, no product of three lengths of operands and results 2^93, and the
+/// sum saturates at `u64::MAX`, which no job has.
+#[must_use]
+pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
+    let read = inputs.first().map_or(0, |input| input.shape.elements());
+    let made = outputs.first().map_or(0, |output| output.shape.elements());
+    let moved: u128 = inputs
+        .iter()
+        .map(|input| u128::from(input.bytes()))
+        .chain(outputs.iter().map(|output| output.bytes().into()))
+        .sum();
+    let inner = |operand: usize| inputs[operand].shape.dims().last().copied().unwrap_or(1);
+    let [read, made] = [u128::from(read), u128::from(made)];
+    let work = match op {
+        Op::MatMul => macs(made, inner(0).into(), PER_MAC),
+        Op::MatMulInteger { .. } => macs(made, inner(0).into(), PER_MAC_BYTE),
+        Op::Gemm { transpose_a, .. } => {
+            let dims = inputs[0].shape.dims();
+            macs(made, dims[usize::from(!transpose_a)].into(), PER_MAC) + made * u128::from(2 * PER_ELEMENT)
+        }
+        Op::Conv { .. } => {
+            let per_output: u128 = inputs[1].shape.dims()[1..].iter().map(|dim| u128::from(*dim)).product();
+            macs(made, per_output, PER_MAC) + made * u128::from(PER_ELEMENT)
+        }
+        Op::Attention { .. } => {
+            // Two products over the scores, and a softmax on them.
+            let value = u128::from(inner(2)).max(1);
+            let scores = made / value * u128::from(inputs[1].shape.dims().iter().rev().nth(1).copied().unwrap_or(0));
+            macs(scores, u128::from(inner(0)) + value, PER_MAC) + scores * u128::from(PER_FUNCTION + PER_DIVIDE)
+        }
+        Op::Exp | Op::Log | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Gelu(_) => made * u128::from(PER_FUNCTION),
+        Op::Softmax { .. } => made * u128::from(PER_FUNCTION + PER_DIVIDE),
+        Op::Sqrt | Op::Reciprocal | Op::Div | Op::QuantizeLinear { .. } => made * u128::from(PER_DIVIDE),
+        Op::LayerNormalization { .. } | Op::RmsNormalization { .. } | Op::RotaryEmbedding { .. } => {
+            made * u128::from(4 * PER_ELEMENT)
+        }
+        Op::ReduceSum { .. }
+        | Op::ReduceMean { .. }
+        | Op::ReduceMax { .. }
+        | Op::ReduceMin { .. }
+        | Op::ArgMax { .. } => read * u128::from(PER_ELEMENT),
+        Op::TopK { k, .. } => read * u128::from(PER_COMPARE) * u128::from(k.max(&1).ilog2() + 1),
+        Op::MaxPool(window) | Op::AveragePool { window, .. } => {
+            let per_output: u128 = window.kernel.iter().map(|len| u128::from(*len)).product();
+            macs(made, per_output, PER_ELEMENT)
+        }
+        Op::Neg
+        | Op::Abs
+        | Op::Relu
+        | Op::Clip { .. }
+        | Op::Cast(_)
+        | Op::Add
+        | Op::Sub
+        | Op::Mul
+        | Op::Min
+        | Op::Max
+        | Op::Equal
+        | Op::Less
+        | Op::Greater
+        | Op::Where
+        | Op::DequantizeLinear { .. } => made * u128::from(PER_ELEMENT),
+        Op::Gather { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Pad { .. } => {
+            // A gathered operand may be far larger than what is taken from it.
+            let sizes = outputs.iter().map(|output| u128::from(output.bytes())).sum::<u128>();
+            return settle(2 * sizes * u128::from(PER_BYTE));
+        }
+        // Only the dimensions change.
+        Op::Reshape { .. } => return BASE,
+    };
+    settle(work + moved * u128::from(PER_BYTE))
+}
+
+fn macs(outputs: u128, inner: u128, rate: u64) -> u128 {
+    outputs * inner * u128::from(rate)
+}
+
+fn settle(sixteenths: u128) -> u64 {
+    let fuel = sixteenths.div_ceil(16) + u128::from(BASE);
+    u64::try_from(fuel).unwrap_or(u64::MAX)
+}
+
+// What every byte costs beside its element keeps an operation on wide elements dearer than on narrow ones.
+const _: () = assert!(Dtype::F32.size() == 4 && PER_BYTE > 0);
