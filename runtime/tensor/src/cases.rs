@@ -138,7 +138,11 @@ impl Source {
     }
 
     fn half(&mut self, of: Numbers) -> u16 {
-        if of == Numbers::Moderate { crate::number::to_half(self.moderate()) } else { u16::from_le_bytes([self.byte(), self.byte()]) }
+        if of == Numbers::Moderate {
+            crate::number::to_half(self.moderate())
+        } else {
+            u16::from_le_bytes([self.byte(), self.byte()])
+        }
     }
 
     fn byte(&mut self) -> u8 {

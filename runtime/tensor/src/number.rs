@@ -101,13 +101,6 @@ pub fn key(x: f32) -> i32 {
     if bits < 0 { bits ^ i32::MAX } else { bits }
 }
 
-/// The number at a place of that order: what [`key`] was made of.
-#[inline(always)]
-#[must_use]
-pub(crate) fn of_key(key: i32) -> f32 {
-    f32::from_bits((if key < 0 { key ^ i32::MAX } else { key }).cast_unsigned())
-}
-
 /// The greater of two; NaN when one is.
 #[inline(always)]
 #[must_use]

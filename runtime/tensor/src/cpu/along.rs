@@ -29,17 +29,39 @@ fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 leveled! {
     fn softmax_rows(from: &[f32], to: &mut [f32], len: usize) {
         for (from, to) in from.chunks_exact(len).zip(to.chunks_exact_mut(len)) {
-            let greatest = from.iter().fold(i32::MIN, |greatest, x| greatest.max(number::key(*x)));
-            let greatest = number::of_key(greatest);
+            let greatest = greatest(from);
+            // Numbers that count as zero, and differences that would, are all of size below 2^-30 or far from each
+            // other: the exponential cannot tell them from what the spec puts in their place. A NaN in the row, or
+            // two infinities, makes the total a NaN and so every quotient.
             for (to, from) in to.iter_mut().zip(from) {
-                *to = math::exp(number::sub(*from, greatest));
+                *to = math::exp(*from - greatest);
             }
             let total = sum(to, |x| x);
             for value in to {
-                *value = number::div(*value, total);
+                *value = number::canon(*value / total);
             }
         }
     }
+}
+
+/// The greatest of a row, NaNs left out, of which `-inf` is the least.
+#[inline(always)]
+fn greatest(row: &[f32]) -> f32 {
+    let greater = |held: &mut f32, x: f32| *held = if x > *held { x } else { *held };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            greater(lane, *x);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        greater(lane, *x);
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, |mut held, x| {
+        greater(&mut held, x);
+        held
+    })
 }
 
 leveled! {

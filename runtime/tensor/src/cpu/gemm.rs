@@ -3,29 +3,46 @@
 //! Blocking follows Goto and van de Geijn ("Anatomy of High-Performance Matrix Multiplication", 2008), but that the
 //! sums of a block begin with what the blocks before it left in `C`, so that the order over `k` stays one.
 
-use super::{Level, Packed, along, elementwise, simd::leveled};
+use super::{
+    Level, Packed, along, elementwise,
+    simd::{Kind, leveled},
+};
 use crate::{Data, Tensor, number};
 use rayon::prelude::*;
 use samebit_spec::tensor::{Dtype, Op, Shape, TensorType};
 
-/// Rows of a tile.
-const ROWS: usize = 6;
-/// Columns of a tile.
-const COLUMNS: usize = 16;
 /// Steps over `k` between two visits of `C`: a panel of the right operand stays in the first cache.
-const DEPTH: usize = 256;
-/// Rows of the left operand that stay in the second cache.
-const BLOCK: usize = 16 * ROWS;
+const DEPTH: usize = 384;
+/// Rows of the left operand that stay in the second cache: whole tiles of any height.
+const BLOCK: usize = 96;
+/// Rows of which each thread should have some tiles: a multiple of the heights of tiles.
+const TALL: usize = 24;
 /// Products below this many multiplications are not worth a second thread.
 const PARALLEL_MACS: usize = 1 << 18;
 /// Operands with fewer elements are packed anew each time.
 const KEPT_ELEMENTS: usize = 4096;
 
-/// A right operand as panels of [`COLUMNS`] columns, each `[k, COLUMNS]`, padded with zeros.
+/// Columns of a tile: as many as leave the sums of a tile in registers.
+fn width(level: Level) -> usize {
+    match level.0 {
+        Kind::Baseline => NARROW,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => NARROW,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => WIDE,
+    }
+}
+
+const NARROW: usize = 16;
+const WIDE: usize = 32;
+
+/// A right operand as panels of some columns, each `[k, width]`, padded with zeros.
 #[derive(Debug)]
 pub struct Columns {
     k: usize,
     n: usize,
+    /// Columns of a panel.
+    width: usize,
     /// Whether it was given as `[n, k]`.
     turned: bool,
     panels: Vec<f32>,
@@ -33,55 +50,63 @@ pub struct Columns {
 
 impl Columns {
     fn panel(&self, at: usize) -> &[f32] {
-        &self.panels[at * self.k * COLUMNS..(at + 1) * self.k * COLUMNS]
+        &self.panels[at * self.k * self.width..(at + 1) * self.k * self.width]
     }
 
     fn count(&self) -> usize {
-        self.n.div_ceil(COLUMNS)
+        self.n.div_ceil(self.width)
     }
 
     /// Lays out `[k, n]`, or `[n, k]` when `turned`.
-    pub(super) fn new(b: &[f32], k: usize, n: usize, turned: bool) -> Self {
-        let mut panels = vec![0.0; n.div_ceil(COLUMNS) * COLUMNS * k];
+    pub(super) fn new(level: Level, b: &[f32], k: usize, n: usize, turned: bool) -> Self {
+        let width = width(level);
+        let mut panels = vec![0.0; n.div_ceil(width) * width * k];
         if k == 0 || n == 0 {
-            return Self { k, n, turned, panels };
+            return Self { k, n, width, turned, panels };
         }
         let fill = |(at, panel): (usize, &mut [f32])| {
-            let first = at * COLUMNS;
-            let width = COLUMNS.min(n - first);
+            let first = at * width;
+            let own = width.min(n - first);
             if turned {
-                for column in 0..width {
+                for column in 0..own {
                     let source = &b[(first + column) * k..(first + column + 1) * k];
-                    for (to, from) in panel[column..].iter_mut().step_by(COLUMNS).zip(source) {
+                    for (to, from) in panel[column..].iter_mut().step_by(width).zip(source) {
                         *to = number::factor(*from);
                     }
                 }
             } else {
-                for (to, from) in panel.as_chunks_mut::<COLUMNS>().0.iter_mut().zip(b[first..].chunks(n)) {
-                    for (to, from) in to.iter_mut().zip(&from[..width]) {
+                for (to, from) in panel.chunks_exact_mut(width).zip(b[first..].chunks(n)) {
+                    for (to, from) in to.iter_mut().zip(&from[..own]) {
                         *to = number::factor(*from);
                     }
                 }
             }
         };
         if k * n >= 1 << 16 {
-            panels.par_chunks_mut(k * COLUMNS).enumerate().for_each(fill);
+            panels.par_chunks_mut(k * width).enumerate().for_each(fill);
         } else {
-            panels.chunks_mut(k * COLUMNS).enumerate().for_each(fill);
+            panels.chunks_mut(k * width).enumerate().for_each(fill);
         }
-        Self { k, n, turned, panels }
+        Self { k, n, width, turned, panels }
     }
 }
 
 leveled! {
-    /// Adds `depth` steps to one tile; `rows` are of the left operand, `panel` is of the right.
-    fn tile(rows: &[&[f32]; ROWS], panel: &[f32], sums: &mut [[f32; COLUMNS]; ROWS]) {
+    /// Adds the steps of `panel` to one tile; `rows` are of the left operand and as long.
+    fn tile<const ROWS: usize, const COLUMNS: usize>(
+        rows: &[&[f32]; ROWS],
+        panel: &[f32],
+        sums: &mut [[f32; COLUMNS]; ROWS],
+    ) {
         let (steps, _) = panel.as_chunks::<COLUMNS>();
-        let rows = rows.map(|row| &row[..steps.len()]);
+        let mut lines = [&[][..]; ROWS];
+        for (line, row) in lines.iter_mut().zip(rows) {
+            *line = &row[..steps.len()];
+        }
         let mut held = *sums;
         for (k, right) in steps.iter().enumerate() {
-            for (row, sums) in rows.iter().zip(&mut held) {
-                let left = row[k];
+            for (line, sums) in lines.iter().zip(&mut held) {
+                let left = line[k];
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum += left * *right;
                 }
@@ -113,9 +138,16 @@ struct Target<'a> {
 
 /// The rows of `a` (`[m, k]`) times the panels of the target.
 fn block(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
+    match b.width {
+        WIDE => tiles::<12, WIDE>(level, a, b, target),
+        _ => tiles::<6, NARROW>(level, a, b, target),
+    }
+}
+
+fn tiles<const ROWS: usize, const COLUMNS: usize>(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
+    const { assert!(BLOCK.is_multiple_of(ROWS)) };
     let k = b.k;
     let [first, last] = target.panels;
-    let left = first * COLUMNS;
     if k == 0 {
         // An empty sum is zero, and `c` begins as zeros.
         return;
@@ -129,15 +161,16 @@ fn block(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
             copy(level, rows, k, start, depth, flushed);
             for panel in first..last {
                 let right = &b.panel(panel)[start * COLUMNS..(start + depth) * COLUMNS];
-                let column = panel * COLUMNS - left;
+                let column = (panel - first) * COLUMNS;
                 let width = COLUMNS.min(b.n - panel * COLUMNS);
                 for top in (0..height).step_by(ROWS) {
                     let count = ROWS.min(height - top);
-                    // Rows that are not there repeat the last one; what they give is dropped.
-                    let lines: [&[f32]; ROWS] = core::array::from_fn(|row| {
+                    let mut lines = [&[][..]; ROWS];
+                    for (row, line) in lines.iter_mut().enumerate() {
+                        // Rows that are not there repeat the last one; what they give is dropped.
                         let row = top + row.min(count - 1);
-                        &flushed[row * depth..(row + 1) * depth]
-                    });
+                        *line = &flushed[row * depth..(row + 1) * depth];
+                    }
                     let mut sums = [[0.0; COLUMNS]; ROWS];
                     let places = (0..count).map(|row| (top + row) * target.stride + column);
                     if start > 0 {
@@ -146,14 +179,23 @@ fn block(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
                         }
                     }
                     tile(level, &lines, right, &mut sums);
-                    let done = start + depth == k;
+                    if start + depth == k {
+                        canonical(level, &mut sums);
+                    }
                     for (sums, at) in sums.iter().zip(places) {
-                        for (to, sum) in c[at..at + width].iter_mut().zip(sums) {
-                            *to = if done { number::canon(*sum) } else { *sum };
-                        }
+                        c[at..at + width].copy_from_slice(&sums[..width]);
                     }
                 }
             }
+        }
+    }
+}
+
+leveled! {
+    /// The end of a sum: one NaN.
+    fn canonical<const ROWS: usize, const COLUMNS: usize>(sums: &mut [[f32; COLUMNS]; ROWS]) {
+        for sum in sums.as_flattened_mut() {
+            *sum = number::canon(*sum);
         }
     }
 }
@@ -169,8 +211,8 @@ pub(super) fn multiply(level: Level, a: &[f32], b: &Columns, c: &mut [f32]) {
     if threads == 1 || m * k * n < PARALLEL_MACS || k == 0 {
         return block(level, a, b, &mut Target { c, stride: n, panels: [0, b.count()] });
     }
-    if m >= threads * ROWS {
-        let rows = (m / threads).next_multiple_of(ROWS).min(BLOCK);
+    if m >= threads * TALL {
+        let rows = (m / threads).next_multiple_of(TALL).min(BLOCK);
         let parts = c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k));
         return parts.for_each(|(c, a)| block(level, a, b, &mut Target { c, stride: n, panels: [0, b.count()] }));
     }
@@ -181,10 +223,10 @@ pub(super) fn multiply(level: Level, a: &[f32], b: &Columns, c: &mut [f32]) {
         .step_by(step)
         .map(|first| {
             let last = (first + step).min(b.count());
-            let stride = (last * COLUMNS).min(n) - first * COLUMNS;
+            let stride = (last * b.width).min(n) - first * b.width;
             let mut part = vec![0.0; m * stride];
             block(level, a, b, &mut Target { c: &mut part, stride, panels: [first, last] });
-            (first * COLUMNS, stride, part)
+            (first * b.width, stride, part)
         })
         .collect();
     for (left, stride, part) in parts {
@@ -195,17 +237,18 @@ pub(super) fn multiply(level: Level, a: &[f32], b: &Columns, c: &mut [f32]) {
 }
 
 /// The right operand's columns: kept with the tensor when it is one matrix of some size.
-fn with_columns<R>(b: &Tensor, k: usize, n: usize, turned: bool, act: impl FnOnce(&Columns) -> R) -> R {
+fn with_columns<R>(level: Level, b: &Tensor, k: usize, n: usize, turned: bool, act: impl FnOnce(&Columns) -> R) -> R {
     let pack = || match b.data() {
         Data::F16(data) => {
             let wide: Vec<f32> = data.iter().map(|x| number::from_half(*x)).collect();
-            Columns::new(&wide, k, n, turned)
+            Columns::new(level, &wide, k, n, turned)
         }
-        _ => Columns::new(b.floats(), k, n, turned),
+        _ => Columns::new(level, b.floats(), k, n, turned),
     };
     if k * n >= KEPT_ELEMENTS
         && let Packed::Floats(kept) = b.packed(|| Packed::Floats(pack()))
         && kept.turned == turned
+        && kept.width == width(level)
         && (kept.k, kept.n) == (k, n)
     {
         return act(kept);
@@ -245,7 +288,7 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Dat
     let rows = widened(a);
     if right.rank() == 2 {
         // One right operand for the whole stack: one tall product.
-        with_columns(b, k, n, false, |columns| multiply(level, &rows, columns, &mut c));
+        with_columns(level, b, k, n, false, |columns| multiply(level, &rows, columns, &mut c));
         return Data::F32(c);
     }
     let columns = widened(b);
@@ -267,7 +310,7 @@ fn products(
         return;
     }
     let one = |(c, (left, right)): (&mut [f32], (&usize, &usize))| {
-        let columns = Columns::new(&b[right * k * n..(right + 1) * k * n], k, n, turned);
+        let columns = Columns::new(level, &b[right * k * n..(right + 1) * k * n], k, n, turned);
         multiply(level, &a[left * m * k..(left + 1) * m * k], &columns, c);
     };
     if c.len() * k >= PARALLEL_MACS {
@@ -290,7 +333,7 @@ pub(super) fn gemm(
     let rows: std::borrow::Cow<'_, [f32]> =
         if flip_a { elementwise::turned(inputs[0].floats(), k, m).into() } else { inputs[0].floats().into() };
     let mut c = vec![0.0; m * n];
-    with_columns(inputs[1], k, n, flip_b, |columns| multiply(level, &rows, columns, &mut c));
+    with_columns(level, inputs[1], k, n, flip_b, |columns| multiply(level, &rows, columns, &mut c));
     if alpha.to_bits() != 1f32.to_bits() {
         for sum in &mut c {
             *sum = number::mul(alpha, *sum);

@@ -13,7 +13,7 @@ pub(super) enum Kind {
     /// AVX2 of x86-64.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 of x86-64.
+    /// AVX-512 of x86-64: its foundation and its bytes and words.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -26,7 +26,7 @@ impl Level {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             levels.push(Self(Kind::Avx2));
-            if std::arch::is_x86_feature_detected!("avx512f") {
+            if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw") {
                 levels.push(Self(Kind::Avx512));
             }
         }
@@ -68,7 +68,7 @@ macro_rules! leveled {
                 plain $(::<$($const),+>)? ($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,avx512f")]
+            #[target_feature(enable = "avx2,avx512f,avx512bw")]
             fn avx512 $(<$(const $const: $kind),+>)? ($($arg: $type),*) $(-> $out)? {
                 plain $(::<$($const),+>)? ($($arg),*)
             }

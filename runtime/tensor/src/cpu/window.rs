@@ -20,7 +20,7 @@ pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: us
         let (batch, group) = (at / groups, at % groups);
         let first = (batch * channels + group * depth) * plane;
         let columns = space.columns(&x.floats()[first..first + depth * plane], depth);
-        let columns = gemm::Columns::new(&columns, inner, area, false);
+        let columns = gemm::Columns::new(level, &columns, inner, area, false);
         let rows = &weights.floats()[group * own * inner..(group + 1) * own * inner];
         gemm::multiply(level, rows, &columns, made);
     }
