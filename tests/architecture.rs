@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("samebit-spec", &[]),
     ("samebit-rewrite", &["samebit-spec"]),
     ("samebit-wasi", &["samebit-spec"]),
+    ("samebit-tensor", &["samebit-spec"]),
     ("samebit-runtime", &["samebit-rewrite", "samebit-wasi", "samebit-spec"]),
     ("samebit-sdk-macros", &[]),
     ("samebit-sdk", &["samebit-sdk-macros", "samebit-spec"]),
@@ -58,6 +59,7 @@ const ENTRANCES: &[(&str, &str)] = &[
     ("wasmi", "samebit-runtime"),
     ("wasmparser", "samebit-rewrite"),
     ("wasm-encoder", "samebit-rewrite"),
+    ("rayon", "samebit-tensor"),
     ("libp2p", "samebit-net"),
     ("libp2p-stream", "samebit-net"),
     ("ed25519-zebra", "samebit-spec"),
@@ -185,7 +187,9 @@ const FORBIDDEN: &[(&str, &str)] = &[
 fn protocol_code_has_no_clock_no_randomness_and_no_unordered_map() {
     let root = samebit_tests::root();
     let mut looked_at = 0;
-    for folder in ["spec/src", "runtime/rewrite/src", "runtime/wasi/src", "market/src", "market/ledger/src"] {
+    for folder in
+        ["spec/src", "runtime/rewrite/src", "runtime/wasi/src", "runtime/tensor/src", "market/src", "market/ledger/src"]
+    {
         let mut folders = vec![root.join(folder)];
         while let Some(folder) = folders.pop() {
             for found in std::fs::read_dir(&folder).expect("a source folder").map(|found| found.expect("readable")) {

@@ -129,5 +129,10 @@ fn vectors() -> Step {
         &["test", "--quiet", "--package", "samebit-spec", "--features", "types", "--test", "vectors", "every_hashed"],
         &[("SAMEBIT_WRITE_VECTORS", "1")],
     )?;
+    shell::run_with(
+        "cargo",
+        &["test", "--quiet", "--package", "samebit-tensor", "--test", "vectors"],
+        &[("SAMEBIT_WRITE_VECTORS", "1")],
+    )?;
     shell::run("git", &["-C", &root().display().to_string(), "status", "--short", "spec/vectors"])
 }

@@ -334,7 +334,7 @@ fn pool(name: &'static str, inputs: &[&TensorType], window: &Window) -> Result<V
             }
         }
         // A dilated window may step over all of a short axis.
-        if window.dilations[at] > 1 && window.before[at] + window.after[at] > 0 {
+        if window.dilations[at] > 1 && (window.before[at] | window.after[at]) != 0 {
             let found = window.dilations[at].into();
             return Err(attribute(name, "dilations", found, "1 where a pooling is padded"));
         }
@@ -365,6 +365,7 @@ fn spatial(name: &'static str, window: &Window, data: &Shape) -> Result<Vec<u32>
             return Err(self::attribute(name, attribute, 0, "at least 1"));
         }
     }
+    Shape::new(&window.kernel)?;
     (0..axes)
         .map(|at| {
             window_len(window, at, data.dims()[at + 2])

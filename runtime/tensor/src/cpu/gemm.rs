@@ -36,7 +36,8 @@ fn width(level: Level) -> usize {
 const NARROW: usize = 16;
 const WIDE: usize = 32;
 
-/// A right operand as panels of some columns, each `[k, width]`, padded with zeros.
+/// A right operand in blocks of [`DEPTH`] steps over `k`, each block as panels of some columns: `[depth, width]`, padded
+/// with zeros.
 #[derive(Debug)]
 pub struct Columns {
     k: usize,
@@ -45,50 +46,66 @@ pub struct Columns {
     width: usize,
     /// Whether it was given as `[n, k]`.
     turned: bool,
-    panels: Vec<f32>,
+    blocks: Vec<f32>,
 }
 
 impl Columns {
-    fn panel(&self, at: usize) -> &[f32] {
-        &self.panels[at * self.k * self.width..(at + 1) * self.k * self.width]
-    }
-
-    fn count(&self) -> usize {
-        self.n.div_ceil(self.width)
-    }
-
-    /// Lays out `[k, n]`, or `[n, k]` when `turned`.
-    pub(super) fn new(level: Level, b: &[f32], k: usize, n: usize, turned: bool) -> Self {
+    fn new(level: Level, from: &Matrix<'_>) -> Self {
         let width = width(level);
-        let mut panels = vec![0.0; n.div_ceil(width) * width * k];
-        if k == 0 || n == 0 {
-            return Self { k, n, width, turned, panels };
-        }
+        let blocks = (0..from.k).step_by(DEPTH).flat_map(|start| from.block(width, start)).collect();
+        Self { k: from.k, n: from.n, width, turned: from.turned, blocks }
+    }
+}
+
+/// A right operand as it was given: `[k, n]`, or `[n, k]` when turned.
+pub(super) struct Matrix<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) turned: bool,
+}
+
+impl Matrix<'_> {
+    /// The steps from `start` on, as panels.
+    fn block(&self, width: usize, start: usize) -> Vec<f32> {
+        let (k, n) = (self.k, self.n);
+        let depth = DEPTH.min(k - start);
+        let mut panels = vec![0.0; n.div_ceil(width) * width * depth];
         let fill = |(at, panel): (usize, &mut [f32])| {
             let first = at * width;
             let own = width.min(n - first);
-            if turned {
+            if self.turned {
                 for column in 0..own {
-                    let source = &b[(first + column) * k..(first + column + 1) * k];
+                    let source = &self.data[(first + column) * k + start..][..depth];
                     for (to, from) in panel[column..].iter_mut().step_by(width).zip(source) {
                         *to = number::factor(*from);
                     }
                 }
             } else {
-                for (to, from) in panel.chunks_exact_mut(width).zip(b[first..].chunks(n)) {
+                let rows = self.data[start * n + first..].chunks(n);
+                for (to, from) in panel.chunks_exact_mut(width).zip(rows) {
                     for (to, from) in to.iter_mut().zip(&from[..own]) {
                         *to = number::factor(*from);
                     }
                 }
             }
         };
-        if k * n >= 1 << 16 {
-            panels.par_chunks_mut(k * width).enumerate().for_each(fill);
+        if depth * n >= 1 << 16 {
+            panels.par_chunks_mut(depth * width).enumerate().for_each(fill);
         } else {
-            panels.chunks_mut(k * width).enumerate().for_each(fill);
+            panels.chunks_mut(depth * width).enumerate().for_each(fill);
         }
-        Self { k, n, width, turned, panels }
+        panels
     }
+}
+
+/// Where a right operand comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// Laid out before.
+    Kept(&'a Columns),
+    /// Laid out block by block, on the way: never more than one block at a time.
+    Given(&'a Matrix<'a>),
 }
 
 leveled! {
@@ -127,64 +144,63 @@ leveled! {
     }
 }
 
-/// Where a product goes: some rows and columns of `C`.
+/// The steps over `k` from `start` on, of `k` in all.
+#[derive(Clone, Copy)]
+struct Steps {
+    start: usize,
+    depth: usize,
+    k: usize,
+}
+
+/// Some columns of `C` and their panels.
 struct Target<'a> {
     c: &'a mut [f32],
-    /// From one row of `c` to the next.
+    /// From one row of `c` to the next: its columns.
     stride: usize,
-    /// First panel, and behind the last.
-    panels: [usize; 2],
+    /// Panels of the right operand, `[depth, width]` each.
+    panels: &'a [f32],
 }
 
-/// The rows of `a` (`[m, k]`) times the panels of the target.
-fn block(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
-    match b.width {
-        WIDE => tiles::<12, WIDE>(level, a, b, target),
-        _ => tiles::<6, NARROW>(level, a, b, target),
+/// Adds some steps of the rows of `a` (`[m, k]`) times the panels to the target.
+fn block(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
+    match width(level) {
+        WIDE => tiles::<12, WIDE>(level, a, steps, target),
+        _ => tiles::<6, NARROW>(level, a, steps, target),
     }
 }
 
-fn tiles<const ROWS: usize, const COLUMNS: usize>(level: Level, a: &[f32], b: &Columns, target: &mut Target<'_>) {
+fn tiles<const ROWS: usize, const COLUMNS: usize>(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
     const { assert!(BLOCK.is_multiple_of(ROWS)) };
-    let k = b.k;
-    let [first, last] = target.panels;
-    if k == 0 {
-        // An empty sum is zero, and `c` begins as zeros.
-        return;
-    }
-    let mut flushed = vec![0.0; BLOCK.min(a.len() / k) * DEPTH.min(k)];
+    let Steps { start, depth, k } = steps;
+    let mut flushed = vec![0.0; BLOCK.min(a.len() / k) * depth];
     for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * target.stride)) {
         let height = rows.len() / k;
-        for start in (0..k).step_by(DEPTH) {
-            let depth = DEPTH.min(k - start);
-            let flushed = &mut flushed[..height * depth];
-            copy(level, rows, k, start, depth, flushed);
-            for panel in first..last {
-                let right = &b.panel(panel)[start * COLUMNS..(start + depth) * COLUMNS];
-                let column = (panel - first) * COLUMNS;
-                let width = COLUMNS.min(b.n - panel * COLUMNS);
-                for top in (0..height).step_by(ROWS) {
-                    let count = ROWS.min(height - top);
-                    let mut lines = [&[][..]; ROWS];
-                    for (row, line) in lines.iter_mut().enumerate() {
-                        // Rows that are not there repeat the last one; what they give is dropped.
-                        let row = top + row.min(count - 1);
-                        *line = &flushed[row * depth..(row + 1) * depth];
+        let flushed = &mut flushed[..height * depth];
+        copy(level, rows, k, start, depth, flushed);
+        for (panel, right) in target.panels.chunks_exact(depth * COLUMNS).enumerate() {
+            let column = panel * COLUMNS;
+            let width = COLUMNS.min(target.stride - column);
+            for top in (0..height).step_by(ROWS) {
+                let count = ROWS.min(height - top);
+                let mut lines = [&[][..]; ROWS];
+                for (row, line) in lines.iter_mut().enumerate() {
+                    // Rows that are not there repeat the last one; what they give is dropped.
+                    let row = top + row.min(count - 1);
+                    *line = &flushed[row * depth..(row + 1) * depth];
+                }
+                let mut sums = [[0.0; COLUMNS]; ROWS];
+                let places = (0..count).map(|row| (top + row) * target.stride + column);
+                if start > 0 {
+                    for (sums, at) in sums.iter_mut().zip(places.clone()) {
+                        sums[..width].copy_from_slice(&c[at..at + width]);
                     }
-                    let mut sums = [[0.0; COLUMNS]; ROWS];
-                    let places = (0..count).map(|row| (top + row) * target.stride + column);
-                    if start > 0 {
-                        for (sums, at) in sums.iter_mut().zip(places.clone()) {
-                            sums[..width].copy_from_slice(&c[at..at + width]);
-                        }
-                    }
-                    tile(level, &lines, right, &mut sums);
-                    if start + depth == k {
-                        canonical(level, &mut sums);
-                    }
-                    for (sums, at) in sums.iter().zip(places) {
-                        c[at..at + width].copy_from_slice(&sums[..width]);
-                    }
+                }
+                tile(level, &lines, right, &mut sums);
+                if start + depth == k {
+                    canonical(level, &mut sums);
+                }
+                for (sums, at) in sums.iter().zip(places) {
+                    c[at..at + width].copy_from_slice(&sums[..width]);
                 }
             }
         }
@@ -200,33 +216,55 @@ leveled! {
     }
 }
 
-/// `[m, k] x [k, n] -> [m, n]`, on the threads of the current pool.
-pub(super) fn multiply(level: Level, a: &[f32], b: &Columns, c: &mut [f32]) {
-    let (k, n) = (b.k, b.n);
-    if n == 0 || c.is_empty() {
+/// `[m, k] x [k, n] -> [m, n]`, on the threads of the current pool. `c` begins as zeros.
+pub(super) fn multiply(level: Level, a: &[f32], b: Right<'_>, c: &mut [f32]) {
+    let (k, n) = match b {
+        Right::Kept(columns) => (columns.k, columns.n),
+        Right::Given(matrix) => (matrix.k, matrix.n),
+    };
+    if c.is_empty() || k == 0 {
+        // An empty sum is zero.
         return;
     }
+    let padded = n.div_ceil(width(level)) * width(level);
+    for start in (0..k).step_by(DEPTH) {
+        let steps = Steps { start, depth: DEPTH.min(k - start), k };
+        match b {
+            Right::Kept(columns) => {
+                debug_assert_eq!(columns.width, width(level));
+                let panels = &columns.blocks[start * padded..(start + steps.depth) * padded];
+                share(level, a, panels, steps, n, c);
+            }
+            Right::Given(matrix) => share(level, a, &matrix.block(width(level), start), steps, n, c),
+        }
+    }
+}
+
+/// Gives each thread some rows of `C`, or some columns when there are few rows.
+fn share(level: Level, a: &[f32], panels: &[f32], steps: Steps, n: usize, c: &mut [f32]) {
+    let k = steps.k;
     let m = c.len() / n;
     let threads = rayon::current_num_threads();
-    if threads == 1 || m * k * n < PARALLEL_MACS || k == 0 {
-        return block(level, a, b, &mut Target { c, stride: n, panels: [0, b.count()] });
+    if threads == 1 || m * steps.depth * n < PARALLEL_MACS {
+        return block(level, a, steps, &mut Target { c, stride: n, panels });
     }
     if m >= threads * TALL {
         let rows = (m / threads).next_multiple_of(TALL).min(BLOCK);
         let parts = c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k));
-        return parts.for_each(|(c, a)| block(level, a, b, &mut Target { c, stride: n, panels: [0, b.count()] }));
+        return parts.for_each(|(c, a)| block(level, a, steps, &mut Target { c, stride: n, panels }));
     }
-    // Few rows: the columns are shared out, each part into a room of its own.
-    let step = b.count().div_ceil(threads);
-    let parts: Vec<(usize, usize, Vec<f32>)> = (0..b.count())
-        .into_par_iter()
-        .step_by(step)
-        .map(|first| {
-            let last = (first + step).min(b.count());
-            let stride = (last * b.width).min(n) - first * b.width;
-            let mut part = vec![0.0; m * stride];
-            block(level, a, b, &mut Target { c: &mut part, stride, panels: [first, last] });
-            (first * b.width, stride, part)
+    let width = width(level);
+    let step = n.div_ceil(width).div_ceil(threads);
+    let parts: Vec<(usize, usize, Vec<f32>)> = panels
+        .par_chunks(step * width * steps.depth)
+        .enumerate()
+        .map(|(at, panels)| {
+            let left = at * step * width;
+            let stride = (step * width).min(n - left);
+            // The sums so far, in a room of their own.
+            let mut part: Vec<f32> = c.chunks(n).flat_map(|row| row[left..left + stride].iter().copied()).collect();
+            block(level, a, steps, &mut Target { c: &mut part, stride, panels });
+            (left, stride, part)
         })
         .collect();
     for (left, stride, part) in parts {
@@ -236,24 +274,20 @@ pub(super) fn multiply(level: Level, a: &[f32], b: &Columns, c: &mut [f32]) {
     }
 }
 
-/// The right operand's columns: kept with the tensor when it is one matrix of some size.
-fn with_columns<R>(level: Level, b: &Tensor, k: usize, n: usize, turned: bool, act: impl FnOnce(&Columns) -> R) -> R {
-    let pack = || match b.data() {
-        Data::F16(data) => {
-            let wide: Vec<f32> = data.iter().map(|x| number::from_half(*x)).collect();
-            Columns::new(level, &wide, k, n, turned)
-        }
-        _ => Columns::new(level, b.floats(), k, n, turned),
-    };
+/// Multiplies by one matrix, whose layout is kept with the tensor when it is of some size and hardly padded.
+fn by_matrix(level: Level, rows: &[f32], b: &Tensor, [k, n]: [usize; 2], turned: bool, c: &mut [f32]) {
+    let data = widened(b);
+    let matrix = Matrix { data: &data, k, n, turned };
+    let padded = n.next_multiple_of(width(level));
     if k * n >= KEPT_ELEMENTS
-        && let Packed::Floats(kept) = b.packed(|| Packed::Floats(pack()))
+        && padded - n <= n / 4
+        && let Packed::Floats(kept) = b.packed(|| Packed::Floats(Columns::new(level, &matrix)))
         && kept.turned == turned
-        && kept.width == width(level)
-        && (kept.k, kept.n) == (k, n)
+        && (kept.k, kept.n, kept.width) == (k, n, width(level))
     {
-        return act(kept);
+        return multiply(level, rows, Right::Kept(kept), c);
     }
-    act(&pack())
+    multiply(level, rows, Right::Given(&matrix), c);
 }
 
 fn widened(x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
@@ -288,7 +322,7 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Dat
     let rows = widened(a);
     if right.rank() == 2 {
         // One right operand for the whole stack: one tall product.
-        with_columns(level, b, k, n, false, |columns| multiply(level, &rows, columns, &mut c));
+        by_matrix(level, &rows, b, [k, n], false, &mut c);
         return Data::F32(c);
     }
     let columns = widened(b);
@@ -310,8 +344,8 @@ fn products(
         return;
     }
     let one = |(c, (left, right)): (&mut [f32], (&usize, &usize))| {
-        let columns = Columns::new(level, &b[right * k * n..(right + 1) * k * n], k, n, turned);
-        multiply(level, &a[left * m * k..(left + 1) * m * k], &columns, c);
+        let matrix = Matrix { data: &b[right * k * n..(right + 1) * k * n], k, n, turned };
+        multiply(level, &a[left * m * k..(left + 1) * m * k], Right::Given(&matrix), c);
     };
     if c.len() * k >= PARALLEL_MACS {
         c.par_chunks_mut(m * n).zip(picks[0].par_iter().zip(picks[1])).for_each(one);
@@ -333,7 +367,7 @@ pub(super) fn gemm(
     let rows: std::borrow::Cow<'_, [f32]> =
         if flip_a { elementwise::turned(inputs[0].floats(), k, m).into() } else { inputs[0].floats().into() };
     let mut c = vec![0.0; m * n];
-    with_columns(level, inputs[1], k, n, flip_b, |columns| multiply(level, &rows, columns, &mut c));
+    by_matrix(level, &rows, inputs[1], [k, n], flip_b, &mut c);
     if alpha.to_bits() != 1f32.to_bits() {
         for sum in &mut c {
             *sum = number::mul(alpha, *sum);

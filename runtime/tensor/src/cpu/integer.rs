@@ -12,6 +12,8 @@ use samebit_spec::tensor::Shape;
 const ROWS: usize = 6;
 /// Products below this many multiplications are not worth a second thread.
 const PARALLEL_MACS: usize = 1 << 20;
+/// Operands with fewer elements are laid out anew each time.
+const KEPT_ELEMENTS: usize = 4096;
 /// Steps over `k`, in pairs, between two visits of `C`: a panel of the right operand stays in the first cache.
 const DEPTH: usize = 256;
 
@@ -26,53 +28,85 @@ fn width(level: Level) -> usize {
     }
 }
 
-/// A right operand as panels of some columns, zero points taken off: `[k / 2, width]` pairs, padded with zeros.
+/// A right operand, zero points taken off, in blocks of [`DEPTH`] pairs of steps, each block as panels of some columns:
+/// `[pairs, width]`, padded with zeros.
 #[derive(Debug)]
 pub struct Columns {
     k: usize,
     n: usize,
     width: usize,
     zero: i32,
-    panels: Vec<i32>,
+    blocks: Vec<i32>,
 }
 
-/// Elements less their zero point.
-fn shifted(x: &Tensor, zero: i32) -> Vec<i16> {
-    let zero = i16::try_from(zero).expect("checked as a byte");
-    match x.data() {
-        Data::I8(data) => data.iter().map(|x| i16::from(*x) - zero).collect(),
-        Data::U8(data) => data.iter().map(|x| i16::from(*x) - zero).collect(),
-        other => unreachable!("checked as bytes, and is {}", other.dtype()),
+/// Bytes less their zero point, as they were given.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    data: &'a Data,
+    zero: i16,
+    /// The first of them.
+    first: usize,
+}
+
+impl<'a> Bytes<'a> {
+    fn new(x: &'a Tensor, zero: i32) -> Self {
+        Self { data: x.data(), zero: i16::try_from(zero).expect("checked as a byte"), first: 0 }
+    }
+
+    fn from(self, first: usize) -> Self {
+        Self { first: self.first + first, ..self }
+    }
+
+    #[inline(always)]
+    fn at(&self, at: usize) -> i16 {
+        match self.data {
+            Data::I8(data) => i16::from(data[self.first + at]) - self.zero,
+            Data::U8(data) => i16::from(data[self.first + at]) - self.zero,
+            other => unreachable!("checked as bytes, and is {}", other.dtype()),
+        }
+    }
+
+    /// Two steps in one number, the earlier one low; nothing where there is no later one.
+    #[inline(always)]
+    fn pair(&self, even: usize, odd: Option<usize>) -> i32 {
+        i32::from(self.at(even)) & 0xffff | odd.map_or(0, |odd| i32::from(self.at(odd)) << 16)
     }
 }
 
-/// Two steps in one number, the earlier one low.
-#[inline(always)]
-fn pair(even: i16, odd: i16) -> i32 {
-    i32::from(even) & 0xffff | i32::from(odd) << 16
+/// A right operand as it was given, `[k, n]`.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    bytes: Bytes<'a>,
+    k: usize,
+    n: usize,
 }
 
-impl Columns {
-    fn new(level: Level, b: &[i16], k: usize, n: usize, zero: i32) -> Self {
-        let (pairs, width) = (k.div_ceil(2), width(level));
-        let mut panels = vec![0; n.div_ceil(width) * width * pairs];
-        if n == 0 || k == 0 {
-            return Self { k, n, width, zero, panels };
-        }
-        let nothing = vec![0; n];
-        for (at, panel) in panels.chunks_exact_mut(pairs * width).enumerate() {
+impl Matrix<'_> {
+    /// The pairs from `start` on, as panels.
+    fn block(&self, width: usize, start: usize) -> Vec<i32> {
+        let (k, n) = (self.k, self.n);
+        let depth = DEPTH.min(k.div_ceil(2) - start);
+        let mut panels = vec![0; n.div_ceil(width) * width * depth];
+        for (at, panel) in panels.chunks_exact_mut(depth * width).enumerate() {
             let first = at * width;
             let own = width.min(n - first);
             for (step, to) in panel.chunks_exact_mut(width).enumerate() {
-                let even = &b[2 * step * n + first..][..own];
-                let odd = if 2 * step + 1 < k { &b[(2 * step + 1) * n + first..][..own] } else { &nothing[..own] };
-                for (to, (even, odd)) in to.iter_mut().zip(even.iter().zip(odd)) {
-                    *to = pair(*even, *odd);
+                let even = 2 * (start + step);
+                let (row, next) = (even * n + first, (even + 1 < k).then_some((even + 1) * n + first));
+                for (column, to) in to[..own].iter_mut().enumerate() {
+                    *to = self.bytes.pair(row + column, next.map(|next| next + column));
                 }
             }
         }
-        Self { k, n, width, zero, panels }
+        panels
     }
+}
+
+/// Where a right operand comes from: laid out before, or on the way, never more than one block at a time.
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    Kept(&'a Columns),
+    Given(Matrix<'a>),
 }
 
 /// Adds the pairs of `panel` to one tile; `rows` are of the left operand and as long.
@@ -168,70 +202,83 @@ mod x86 {
     tile!(avx512, "avx512f,avx512bw", __m512i, 16, _mm512_set1_epi32, _mm512_madd_epi16, _mm512_add_epi32);
 }
 
-fn multiply(level: Level, a: &[i16], b: &Columns, c: &mut [i32]) {
-    match b.width {
-        8 => tiles::<8>(level, a, b, c),
-        16 => tiles::<16>(level, a, b, c),
-        _ => tiles::<32>(level, a, b, c),
+fn multiply(level: Level, a: Bytes<'_>, b: Right<'_>, [k, n]: [usize; 2], c: &mut [i32]) {
+    let width = width(level);
+    let padded = n.div_ceil(width) * width;
+    let pairs = k.div_ceil(2);
+    for start in (0..pairs).step_by(DEPTH) {
+        let depth = DEPTH.min(pairs - start);
+        let held;
+        let panels = match b {
+            Right::Kept(columns) => &columns.blocks[start * padded..(start + depth) * padded],
+            Right::Given(matrix) => {
+                held = matrix.block(width, start);
+                &held[..]
+            }
+        };
+        let part = |first: usize, c: &mut [i32]| {
+            let steps = Steps { start, depth, k, n };
+            match width {
+                8 => tiles::<8>(level, a.from(first * k), panels, steps, c),
+                16 => tiles::<16>(level, a.from(first * k), panels, steps, c),
+                _ => tiles::<32>(level, a.from(first * k), panels, steps, c),
+            }
+        };
+        let threads = rayon::current_num_threads();
+        if threads > 1 && c.len() * depth >= PARALLEL_MACS {
+            let rows = (c.len() / n).div_ceil(threads).next_multiple_of(ROWS);
+            c.par_chunks_mut(rows * n).enumerate().for_each(|(at, c)| part(at * rows, c));
+        } else {
+            part(0, c);
+        }
     }
 }
 
-fn tiles<const COLUMNS: usize>(level: Level, a: &[i16], b: &Columns, c: &mut [i32]) {
-    let (k, n) = (b.k, b.n);
-    if c.is_empty() || k == 0 {
-        return;
-    }
-    let pairs = k.div_ceil(2);
+/// The pairs from `start` on, `depth` of them, of rows of `k` elements.
+#[derive(Clone, Copy)]
+struct Steps {
+    start: usize,
+    depth: usize,
+    k: usize,
+    n: usize,
+}
+
+fn tiles<const COLUMNS: usize>(level: Level, a: Bytes<'_>, panels: &[i32], steps: Steps, c: &mut [i32]) {
+    let Steps { start, depth, k, n } = steps;
     // Whole tiles, as many as stay in the second cache.
     let height = 16 * ROWS;
-    let part = |(c, a): (&mut [i32], &[i16])| {
-        let mut held = vec![0; height.min(a.len() / k).next_multiple_of(ROWS) * pairs];
-        for (c, a) in c.chunks_mut(height * n).zip(a.chunks(height * k)) {
-            for (to, from) in held.chunks_exact_mut(pairs).zip(a.chunks_exact(k)) {
-                let (whole, rest) = from.as_chunks::<2>();
-                for (to, [even, odd]) in to.iter_mut().zip(whole) {
-                    *to = pair(*even, *odd);
-                }
-                if let [last] = rest {
-                    to[pairs - 1] = pair(*last, 0);
-                }
+    let mut held = vec![0; height * depth];
+    for (block, c) in c.chunks_mut(height * n).enumerate() {
+        let rows = c.len() / n;
+        for (row, to) in held.chunks_exact_mut(depth).take(rows).enumerate() {
+            let from = (block * height + row) * k;
+            for (step, to) in to.iter_mut().enumerate() {
+                let even = 2 * (start + step);
+                *to = a.pair(from + even, (even + 1 < k).then_some(from + even + 1));
             }
-            let rows = a.len() / k;
-            for start in (0..pairs).step_by(DEPTH) {
-                let depth = DEPTH.min(pairs - start);
-                for (at, panel) in b.panels.chunks_exact(pairs * COLUMNS).enumerate() {
-                    let right = &panel[start * COLUMNS..(start + depth) * COLUMNS];
-                    let left = at * COLUMNS;
-                    let own = COLUMNS.min(n - left);
-                    for top in (0..rows).step_by(ROWS) {
-                        let mut lines = [&[][..]; ROWS];
-                        for (row, line) in lines.iter_mut().enumerate() {
-                            // Rows that are not there hold what an earlier block left; what they give is dropped.
-                            let from = (top + row) * pairs + start;
-                            *line = &held[from..from + depth];
-                        }
-                        let mut sums = [[0; COLUMNS]; ROWS];
-                        let places = (top..rows.min(top + ROWS)).map(|row| row * n + left);
-                        if start > 0 {
-                            for (sums, place) in sums.iter_mut().zip(places.clone()) {
-                                sums[..own].copy_from_slice(&c[place..place + own]);
-                            }
-                        }
-                        tile(level, &lines, right, &mut sums);
-                        for (sums, place) in sums.iter().zip(places) {
-                            c[place..place + own].copy_from_slice(&sums[..own]);
-                        }
+        }
+        for (at, right) in panels.chunks_exact(depth * COLUMNS).enumerate() {
+            let left = at * COLUMNS;
+            let own = COLUMNS.min(n - left);
+            for top in (0..rows).step_by(ROWS) {
+                let mut lines = [&[][..]; ROWS];
+                for (row, line) in lines.iter_mut().enumerate() {
+                    // Rows that are not there hold what an earlier block left; what they give is dropped.
+                    *line = &held[(top + row) * depth..(top + row + 1) * depth];
+                }
+                let mut sums = [[0; COLUMNS]; ROWS];
+                let places = (top..rows.min(top + ROWS)).map(|row| row * n + left);
+                if start > 0 {
+                    for (sums, place) in sums.iter_mut().zip(places.clone()) {
+                        sums[..own].copy_from_slice(&c[place..place + own]);
                     }
+                }
+                tile(level, &lines, right, &mut sums);
+                for (sums, place) in sums.iter().zip(places) {
+                    c[place..place + own].copy_from_slice(&sums[..own]);
                 }
             }
         }
-    };
-    let threads = rayon::current_num_threads();
-    if threads > 1 && c.len() * k >= PARALLEL_MACS {
-        let rows = (c.len() / n).div_ceil(threads).next_multiple_of(ROWS);
-        c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k)).for_each(part);
-    } else {
-        part((c, a));
     }
 }
 
@@ -240,24 +287,34 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, zeros: [i32; 2], shap
     let ([.., m, k], [.., n]) = (left.dims(), right.dims()) else { unreachable!("checked") };
     let [m, k, n] = [*m, *k, *n].map(|len| len as usize);
     let mut c = vec![0; usize::try_from(shape.elements()).expect("below 2^31")];
-    let rows = shifted(a, zeros[0]);
-    if right.rank() == 2 {
-        let pack = || Columns::new(level, &shifted(b, zeros[1]), k, n, zeros[1]);
-        match b.packed(|| Packed::Bytes(pack())) {
-            Packed::Bytes(kept) if kept.zero == zeros[1] && (kept.k, kept.n, kept.width) == (k, n, width(level)) => {
-                multiply(level, &rows, kept, &mut c);
-            }
-            _ => multiply(level, &rows, &pack(), &mut c),
+    if c.is_empty() || k == 0 {
+        // An empty sum is zero.
+        return Data::I32(c);
+    }
+    let (rows, bytes) = (Bytes::new(a, zeros[0]), Bytes::new(b, zeros[1]));
+    let matrix = Matrix { bytes, k, n };
+    if right.rank() > 2 {
+        let picks = stack(shape, left).into_iter().zip(stack(shape, right));
+        for (c, (left, right)) in c.chunks_exact_mut(m * n).zip(picks) {
+            let matrix = Matrix { bytes: bytes.from(right * k * n), ..matrix };
+            multiply(level, rows.from(left * m * k), Right::Given(matrix), [k, n], c);
         }
         return Data::I32(c);
     }
-    let columns = shifted(b, zeros[1]);
-    if m * n > 0 {
-        let picks = stack(shape, left).into_iter().zip(stack(shape, right));
-        for (c, (left, right)) in c.chunks_exact_mut(m * n).zip(picks) {
-            let columns = Columns::new(level, &columns[right * k * n..(right + 1) * k * n], k, n, zeros[1]);
-            multiply(level, &rows[left * m * k..(left + 1) * m * k], &columns, c);
-        }
-    }
+    let width = width(level);
+    let pack = || {
+        let blocks = (0..k.div_ceil(2)).step_by(DEPTH).flat_map(|start| matrix.block(width, start)).collect();
+        Packed::Bytes(Columns { k, n, width, zero: zeros[1], blocks })
+    };
+    let right = if k * n >= KEPT_ELEMENTS
+        && n.next_multiple_of(width) - n <= n / 4
+        && let Packed::Bytes(kept) = b.packed(pack)
+        && (kept.k, kept.n, kept.width, kept.zero) == (k, n, width, zeros[1])
+    {
+        Right::Kept(kept)
+    } else {
+        Right::Given(matrix)
+    };
+    multiply(level, rows, right, [k, n], &mut c);
     Data::I32(c)
 }

@@ -1,8 +1,15 @@
 //! Convolution as a product: each window becomes a column, in the order in which the spec sums it.
 
-use super::{Level, elementwise, gemm};
+use super::{
+    Level, elementwise,
+    gemm::{self, Matrix, Right},
+};
 use crate::{Data, Tensor};
+use core::ops::Range;
 use samebit_spec::tensor::{Dtype, Op, Shape, TensorType, Window};
+
+/// Most elements of columns at a time: a small input may have far more windows than elements.
+const COLUMNS_MAX: usize = 1 << 20;
 
 pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: usize, shape: &Shape) -> Data {
     let [x, weights] = [inputs[0], inputs[1]];
@@ -16,13 +23,21 @@ pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: us
         return Data::F32(made);
     }
     let own = maps / groups;
+    let step = (COLUMNS_MAX / inner.max(1)).clamp(1, area);
     for (at, made) in made.chunks_exact_mut(own * area).enumerate() {
         let (batch, group) = (at / groups, at % groups);
         let first = (batch * channels + group * depth) * plane;
-        let columns = space.columns(&x.floats()[first..first + depth * plane], depth);
-        let columns = gemm::Columns::new(level, &columns, inner, area, false);
         let rows = &weights.floats()[group * own * inner..(group + 1) * own * inner];
-        gemm::multiply(level, rows, &columns, made);
+        for start in (0..area).step_by(step) {
+            let count = step.min(area - start);
+            let columns = space.columns(&x.floats()[first..first + depth * plane], start..start + count);
+            let matrix = Matrix { data: &columns, k: inner, n: count, turned: false };
+            let mut part = vec![0.0; own * count];
+            gemm::multiply(level, rows, Right::Given(&matrix), &mut part);
+            for (to, from) in made.chunks_exact_mut(area).zip(part.chunks_exact(count)) {
+                to[start..start + count].copy_from_slice(from);
+            }
+        }
     }
     let Some(bias) = inputs.get(2) else { return Data::F32(made) };
     let product = Tensor::made(TensorType { dtype: Dtype::F32, shape: shape.clone() }, Data::F32(made));
@@ -60,23 +75,21 @@ impl Space {
         }
     }
 
-    /// `[depth * kernel, places]`: the element that each place of the kernel meets at each place of the result, `+0` in
-    /// the padding.
-    fn columns(&self, data: &[f32], depth: usize) -> Vec<f32> {
-        let area: usize = self.places.iter().product();
-        let mut columns = vec![0.0; depth * self.kernel[0] * self.kernel[1] * area];
-        let mut rows = columns.chunks_exact_mut(self.places[1]);
-        for plane in data.chunks_exact(self.dims[0] * self.dims[1]).take(depth) {
-            for (high, wide) in (0..self.kernel[0]).flat_map(|high| (0..self.kernel[1]).map(move |wide| (high, wide))) {
-                for line in 0..self.places[0] {
-                    let row = rows.next().expect("a row for each place");
-                    let Some(y) = self.inside(0, line, high) else { continue };
-                    let source = &plane[y * self.dims[1]..(y + 1) * self.dims[1]];
-                    for (place, to) in row.iter_mut().enumerate() {
-                        if let Some(x) = self.inside(1, place, wide) {
-                            *to = source[x];
-                        }
-                    }
+    /// `[channels * kernel, places]` for some of the places of the result: the element that each place of the kernel
+    /// meets there, `+0` in the padding.
+    fn columns(&self, data: &[f32], places: Range<usize>) -> Vec<f32> {
+        let kernel = self.kernel[0] * self.kernel[1];
+        let area = (self.dims[0] * self.dims[1]).max(1);
+        let mut columns = vec![0.0; data.len() / area * kernel * places.len()];
+        let mut rows = columns.chunks_exact_mut(places.len());
+        for plane in data.chunks_exact(area) {
+            for at in 0..kernel {
+                let (high, wide) = (at / self.kernel[1], at % self.kernel[1]);
+                let row = rows.next().expect("a row for each place of the kernel");
+                for (to, place) in row.iter_mut().zip(places.clone()) {
+                    let (line, place) = (place / self.places[1], place % self.places[1]);
+                    let inside = self.inside(0, line, high).zip(self.inside(1, place, wide));
+                    *to = inside.map_or(0.0, |(y, x)| plane[y * self.dims[1] + x]);
                 }
             }
         }
