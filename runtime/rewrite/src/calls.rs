@@ -1,8 +1,8 @@
 //! The call graph: which functions count stack height, which look at the meter when entered, and which cost a
 //! constant, so that their callers pay for them (`spec/03-execution.md`, sections 8 and 10).
 
+use crate::op::Code;
 use samebit_spec::param;
-use wasmparser::Operator;
 
 /// What a body is to its callers. Made while the body is validated.
 ///
@@ -49,25 +49,22 @@ const BOUNDED_MAX: u64 = param::METER_STRIDE_MAX / 8;
 #[derive(Debug, Default)]
 pub(crate) struct LastCalls {
     /// Calls that so far nothing but straight-line code has followed.
-    recent: Vec<usize>,
+    recent: Vec<u32>,
 }
 
 impl LastCalls {
     /// Takes the next operator, with a number of the caller's choice, and gives the calls that turn out to be last.
-    pub(crate) fn read(&mut self, number: usize, operator: &Operator<'_>) -> Vec<usize> {
-        match operator {
-            Operator::Call { .. } | Operator::CallIndirect { .. } => self.recent.push(number),
-            Operator::Unreachable => return core::mem::take(&mut self.recent),
-            Operator::If { .. }
-            | Operator::Else
-            | Operator::Loop { .. }
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return => self.recent.clear(),
+    pub(crate) fn read(&mut self, number: u32, code: Code) -> impl Iterator<Item = u32> {
+        let mut last = 0;
+        match code {
+            Code::Call | Code::CallIndirect => self.recent.push(number),
+            Code::Unreachable => last = self.recent.len(),
+            Code::If | Code::Else | Code::Loop | Code::Br | Code::BrIf | Code::BrTable | Code::Return => {
+                self.recent.clear();
+            }
             _ => {}
         }
-        Vec::new()
+        self.recent.drain(..last)
     }
 }
 

@@ -7,14 +7,15 @@ use crate::{
     counted::{Bound, Counted},
     function::{Function, position},
     nan::{Point, Shape},
-    segments::{Charge, Charges, Look, constant_length},
+    op::{Code as Op, constant_length},
+    segments::{Charge, Charges, Look},
 };
 use samebit_spec::param;
 use wasm_encoder::{
     BlockType, BranchHint, Encode, Ieee32, Ieee64, Instruction, MemArg, ValType,
     reencode::{Error, Reencode, RoundtripReencoder},
 };
-use wasmparser::Operator;
+use wasmparser::{BinaryReader, OperatorsReader};
 
 /// NaN that arithmetic makes, as an `f32`.
 const CANON32: u32 = 0x7fc0_0000;
@@ -110,6 +111,17 @@ impl Code {
 
     pub(crate) fn set(&mut self, local: u32) -> &mut Self {
         self.op(&Instruction::LocalSet(local))
+    }
+
+    /// An instruction of one byte that names a local.
+    fn local(&mut self, code: u8, local: u32) {
+        match u8::try_from(local) {
+            Ok(short @ ..0x80) => self.bytes.extend_from_slice(&[code, short]),
+            _ => {
+                self.bytes.push(code);
+                local.encode(&mut self.bytes);
+            }
+        }
     }
 
     pub(crate) fn i64(&mut self, value: i64) -> &mut Self {
@@ -406,11 +418,9 @@ impl<T: Targets> Writer<'_, T> {
         self.inside(at, loops.branch)?;
         self.code.op(&Instruction::BrIf(0)).end().end();
         // What follows the branch stays inside of something, so that its own branches go where they went.
-        if let Operator::Loop { blockty } = &self.function.ops[at] {
-            let block = Operator::Block { blockty: *blockty };
-            self.depth += 1;
-            self.code.op(&self.pass.instruction(block)?);
-        }
+        self.depth += 1;
+        let block = self.pass.block_type(self.function.ops[at].block())?;
+        self.code.op(&Instruction::Block(block));
         Ok(())
     }
 
@@ -431,136 +441,108 @@ impl<T: Targets> Writer<'_, T> {
     fn op(&mut self, at: usize) -> Result<(), Error> {
         let (meter, added, targets) = (self.meter, self.parts.added, self.parts.targets);
         let ops = &self.function.ops;
+        let op = &ops[at];
         // Whether nobody has counted on what its last calls do.
         let unknown = self.metered && (self.parts.plan.shallow || self.parts.plan.bounded);
-        match &ops[at] {
-            Operator::LocalGet { local_index } => {
-                let local = self.local(*local_index);
-                self.code.get(local);
+        match op.code {
+            Op::LocalGet | Op::LocalSet | Op::LocalTee => {
+                let local = self.local(op.value);
+                self.code.local(self.function.bytes(at)[0], local);
             }
-            Operator::LocalSet { local_index } => {
-                let local = self.local(*local_index);
-                self.code.set(local);
-            }
-            Operator::LocalTee { local_index } => {
-                let local = self.local(*local_index);
-                self.code.op(&Instruction::LocalTee(local));
-            }
-            Operator::Return if self.metered => {
+            Op::Return if self.metered => {
                 self.code.op(&Instruction::Br(self.depth));
             }
-            Operator::Call { function_index } => {
+            Op::Call => {
                 let is_last = self.last_calls.next_if_eq(&position(at)).is_some();
-                if is_last && unknown && !targets.is_light(*function_index) {
+                if is_last && unknown && !targets.is_light(op.value) {
                     self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
                 }
-                let (target, takes) = targets.target(*function_index);
+                let (target, takes) = targets.target(op.value);
                 if takes {
                     self.code.get(meter).op(&Instruction::Call(target)).set(meter);
                 } else {
                     self.code.op(&Instruction::Call(target));
                 }
             }
-            Operator::CallIndirect { type_index, table_index } => {
+            Op::CallIndirect => {
                 if self.last_calls.next_if_eq(&position(at)).is_some() && unknown {
                     self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
                 }
                 let element = self.scratch.local(ValType::I32);
                 self.code.set(element).get(meter).get(element);
-                let type_index = type_index + added.metered;
-                self.code.op(&Instruction::CallIndirect { type_index, table_index: *table_index }).set(meter);
+                let type_index = op.value + added.metered;
+                // A module has one table at most.
+                self.code.op(&Instruction::CallIndirect { type_index, table_index: 0 }).set(meter);
             }
-            Operator::MemoryCopy { .. } if constant_length(ops, at).is_none() => {
+            Op::MemoryCopy if constant_length(at.checked_sub(1).map(|before| &ops[before]), op).is_none() => {
                 self.code.get(meter).op(&Instruction::Call(added.copy)).set(meter);
             }
-            Operator::MemoryFill { .. } if constant_length(ops, at).is_none() => {
+            Op::MemoryFill if constant_length(at.checked_sub(1).map(|before| &ops[before]), op).is_none() => {
                 self.code.get(meter).op(&Instruction::Call(added.fill)).set(meter);
             }
-            Operator::MemoryGrow { .. } => {
+            Op::MemoryGrow => {
                 self.code.get(meter).op(&Instruction::Call(added.grow)).set(meter);
             }
-            op @ (Operator::Select | Operator::TypedSelect { .. }) if compared(&ops[..at]) => {
+            Op::Select if self.compared(at) => {
                 let condition = self.scratch.local(ValType::I32);
-                self.code.set(condition).get(condition).op(&self.pass.instruction(op.clone())?);
+                self.code.set(condition).get(condition).op(&Instruction::Select);
             }
-            Operator::End if at + 1 == ops.len() => {
-                if self.parts.block.is_some() && self.metered {
-                    self.code.end();
-                }
-                if self.metered {
-                    if self.parts.charges.at_end {
-                        self.code.look(meter, Look::Call, added);
-                    }
-                    self.code.get(meter);
-                    if self.counts {
-                        let height = self.height();
-                        self.code.i64(height).op(&Instruction::I64Add);
-                    }
-                }
+            Op::End if at + 1 == ops.len() => self.end(),
+            Op::End => {
+                self.depth -= 1;
                 self.code.end();
             }
-            op => {
-                match op {
-                    Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.depth += 1,
-                    Operator::End => self.depth -= 1,
-                    _ => {}
-                }
+            Op::Block | Op::Loop | Op::If => {
+                self.depth += 1;
                 // wasmi 2.0.0 loses a value that lies below a loop's parameters when it is also in a local, unless
                 // a block begins before.
-                if matches!(op, Operator::Loop { blockty: wasmparser::BlockType::FuncType(_) }) {
+                if op.code == Op::Loop && matches!(op.block(), wasmparser::BlockType::FuncType(_)) {
                     self.code.op(&Instruction::Block(BlockType::Empty)).end();
                 }
-                self.code.op(&self.pass.instruction(op.clone())?);
+                self.same(at)?;
             }
+            _ => self.same(at)?,
         }
         Ok(())
     }
-}
 
-/// Whether the last operator is a comparison. wasmi 2.0.0 makes one operation of a comparison and the `select` after
-/// it; a local between them keeps them apart and costs a compiler nothing.
-fn compared(ops: &[Operator<'_>]) -> bool {
-    use Operator as O;
-    matches!(
+    /// The function's own `end`.
+    fn end(&mut self) {
+        let (meter, added) = (self.meter, self.parts.added);
+        if self.metered {
+            if self.parts.block.is_some() {
+                self.code.end();
+            }
+            if self.parts.charges.at_end {
+                self.code.look(meter, Look::Call, added);
+            }
+            self.code.get(meter);
+            if self.counts {
+                let height = self.height();
+                self.code.i64(height).op(&Instruction::I64Add);
+            }
+        }
+        self.code.end();
+    }
+
+    /// An operator that stays what it is.
+    fn same(&mut self, at: usize) -> Result<(), Error> {
+        let bytes = self.function.bytes(at);
+        if self.function.ops[at].code.is_plain(bytes) {
+            self.code.bytes.extend_from_slice(bytes);
+        } else {
+            let operator = OperatorsReader::new(BinaryReader::new(bytes, 0)).read()?;
+            self.code.op(&self.pass.instruction(operator)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the operator before is a comparison. wasmi 2.0.0 makes one operation of a comparison and the `select`
+    /// after it; a local between them keeps them apart and costs a compiler nothing.
+    fn compared(&self, at: usize) -> bool {
         // What does nothing is not in wasmi's code either.
-        ops.iter().rfind(|op| !matches!(op, O::Nop)),
-        Some(
-            O::I32Eqz
-                | O::I32Eq
-                | O::I32Ne
-                | O::I32LtS
-                | O::I32LtU
-                | O::I32GtS
-                | O::I32GtU
-                | O::I32LeS
-                | O::I32LeU
-                | O::I32GeS
-                | O::I32GeU
-                | O::I64Eqz
-                | O::I64Eq
-                | O::I64Ne
-                | O::I64LtS
-                | O::I64LtU
-                | O::I64GtS
-                | O::I64GtU
-                | O::I64LeS
-                | O::I64LeU
-                | O::I64GeS
-                | O::I64GeU
-                | O::F32Eq
-                | O::F32Ne
-                | O::F32Lt
-                | O::F32Gt
-                | O::F32Le
-                | O::F32Ge
-                | O::F64Eq
-                | O::F64Ne
-                | O::F64Lt
-                | O::F64Gt
-                | O::F64Le
-                | O::F64Ge
-        )
-    )
+        self.function.ops[..at].iter().rfind(|op| op.code != Op::Nop).is_some_and(|op| op.code.compares())
+    }
 }
 
 /// Makes the top of the stack canonical. A comparison with itself that is false for a NaN alone needs one flag of

@@ -1,6 +1,10 @@
 //! A function's body, read once: its operators, the types they work on, and where each block begins and ends.
 
-use wasmparser::{BinaryReaderError, BlockType, FuncType, FunctionBody, Operator, ValType};
+use crate::op::{Code, Costs, Op, constant_length, value};
+use wasmparser::{
+    BinaryReaderError, BlockType, FrameKind, FrameStack, FuncType, FunctionBody, Operator, ValType, VisitOperator,
+    VisitSimdOperator,
+};
 
 /// The types that operators refer to by index.
 #[derive(Clone, Copy, Debug)]
@@ -29,90 +33,189 @@ impl<'t> Types<'t> {
         }
     }
 
-    /// What a block leaves on the stack.
-    pub(crate) fn block_results(&self, block: BlockType) -> Vec<ValType> {
+    /// How many values a block leaves on the stack.
+    pub(crate) fn block_results(&self, block: BlockType) -> usize {
         match block {
-            BlockType::Empty => Vec::new(),
-            BlockType::Type(ty) => vec![ty],
-            BlockType::FuncType(index) => self.ty(index).results().to_vec(),
+            BlockType::Empty => 0,
+            BlockType::Type(_) => 1,
+            BlockType::FuncType(index) => self.ty(index).results().len(),
         }
     }
 }
 
-/// A body of an admitted module.
-#[derive(Debug)]
+/// An operator that is no straight-line code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// Its index.
+    pub(crate) op: u32,
+    /// Fuel of the operators since the last event, and its own.
+    pub(crate) cost: u64,
+}
+
+/// A body of an admitted module. One is read after another into the same memory.
+#[derive(Default)]
 pub(crate) struct Function<'a> {
-    pub(crate) params: Vec<ValType>,
-    pub(crate) results: Vec<ValType>,
+    pub(crate) params: &'a [ValType],
+    pub(crate) results: &'a [ValType],
     /// Type of each local, parameters first.
     pub(crate) locals: Vec<ValType>,
     /// All operators, the function's own `end` last.
-    pub(crate) ops: Vec<Operator<'a>>,
-    /// For each `block`, `loop`, `if` and `else`: the index of its `end` (of an `if` with `else`: of the `else`).
-    /// For each `end`: the index of the `block`, `loop`, `if` or `else` that it ends. 0 elsewhere.
-    pub(crate) ends: Vec<u32>,
+    pub(crate) ops: Vec<Op>,
+    /// Those of them that are no straight-line code.
+    pub(crate) events: Vec<Event>,
+    /// Whether the body is left in another way than over its end.
+    pub(crate) leaves_early: bool,
+    /// Whether an operator may make a NaN.
+    pub(crate) makes_nan: bool,
+    bytes: &'a [u8],
+    /// Labels of all `br_table`s, the default of each last, and where those of each end.
+    labels: Vec<u32>,
+    tables: Vec<u32>,
+    /// Blocks that have begun and not ended.
+    open: Vec<u32>,
+    /// Fuel since the last event.
+    cost: u64,
 }
 
 impl<'a> Function<'a> {
-    /// Whether the body is left in another way than over its end.
-    pub(crate) fn leaves_early(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Operator::Return)) || branches_to_own(&self.ops)
-    }
-
-    pub(crate) fn read(index: u32, body: &FunctionBody<'a>, types: &Types<'_>) -> Result<Self, BinaryReaderError> {
+    /// Reads a valid body.
+    pub(crate) fn read(
+        &mut self,
+        index: u32,
+        body: &FunctionBody<'a>,
+        types: &Types<'a>,
+        costs: &Costs,
+    ) -> Result<(), BinaryReaderError> {
         let ty = types.function(index);
-        let mut locals = ty.params().to_vec();
+        (self.params, self.results, self.bytes) = (ty.params(), ty.results(), body.as_bytes());
+        self.locals.clear();
+        self.locals.extend_from_slice(ty.params());
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
-            locals.extend(core::iter::repeat_n(ty, count as usize));
+            self.locals.extend(core::iter::repeat_n(ty, count as usize));
         }
-        let mut ops = Vec::with_capacity(body.range().len() / 2);
-        let mut ends = Vec::with_capacity(body.range().len() / 2);
-        let mut open: Vec<usize> = Vec::new();
-        let mut operators = body.get_operators_reader()?;
-        while !operators.eof() {
-            let op = operators.read()?;
-            let at = ops.len();
-            let mut pair = 0;
-            match op {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open.push(at),
-                Operator::Else => {
-                    if let Some(begin) = open.pop() {
-                        ends[begin] = position(at);
-                    }
-                    open.push(at);
-                }
-                Operator::End => {
-                    if let Some(begin) = open.pop() {
-                        ends[begin] = position(at);
-                        pair = position(begin);
-                    }
-                }
-                _ => {}
-            }
-            ops.push(op);
-            ends.push(pair);
+        self.ops.clear();
+        self.events.clear();
+        self.labels.clear();
+        self.tables.clear();
+        self.open.clear();
+        (self.leaves_early, self.makes_nan, self.cost) = (false, false, 0);
+        let mut reader = body.get_binary_reader_for_operators()?;
+        let start = body.range().start;
+        while !reader.eof() {
+            let at = position(reader.original_position() - start);
+            reader.visit_operator(&mut Collect { function: self, costs, at })?;
         }
-        operators.finish()?;
-        Ok(Self { params: ty.params().to_vec(), results: ty.results().to_vec(), locals, ops, ends })
+        Ok(())
     }
-}
 
-/// Whether operators within a construct branch to its own label.
-pub(crate) fn branches_to_own(ops: &[Operator<'_>]) -> bool {
-    let mut depth = 0_u32;
-    ops.iter().any(|op| {
-        match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-            Operator::End => depth = depth.saturating_sub(1),
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
-            Operator::BrTable { targets } => {
-                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
+    /// The labels of a `br_table`, the default last.
+    pub(crate) fn labels(&self, table: &Op) -> &[u32] {
+        let index = table.value as usize;
+        let first = index.checked_sub(1).map_or(0, |before| self.tables[before]);
+        &self.labels[first as usize..self.tables[index] as usize]
+    }
+
+    /// How an operator is spelled.
+    pub(crate) fn bytes(&self, at: usize) -> &'a [u8] {
+        let end = self.ops.get(at + 1).map_or(self.bytes.len(), |next| next.at as usize);
+        &self.bytes[self.ops[at].at as usize..end]
+    }
+
+    /// The last `N` bytes of an operator.
+    pub(crate) fn last_bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.bytes(at).last_chunk().copied().unwrap_or([0; N])
+    }
+
+    fn push(&mut self, costs: &Costs, at: u32, code: Code, value: u32) {
+        self.cost += costs.own(code);
+        self.makes_nan |= code.makes_nan();
+        self.ops.push(Op { code, value, pair: 0, at });
+        if code.is_event() {
+            self.event(costs, code, value);
+        }
+    }
+
+    fn event(&mut self, costs: &Costs, code: Code, label: u32) {
+        let at = self.ops.len() - 1;
+        let op = position(at);
+        match code {
+            Code::Block | Code::Loop | Code::If => self.open.push(op),
+            Code::Else => {
+                if let Some(begin) = self.open.pop() {
+                    self.ops[begin as usize].pair = op;
+                }
+                self.open.push(op);
+            }
+            Code::End => {
+                if let Some(begin) = self.open.pop() {
+                    self.ops[begin as usize].pair = op;
+                    self.ops[at].pair = begin;
+                }
+            }
+            Code::Return => self.leaves_early = true,
+            Code::Br | Code::BrIf => self.leaves_early |= label as usize == self.open.len(),
+            Code::BrTable => {
+                let own = position(self.open.len());
+                let table = self.ops[at];
+                self.leaves_early |= self.labels(&table).contains(&own);
+            }
+            Code::MemoryCopy | Code::MemoryFill => {
+                let before = at.checked_sub(1).map(|before| &self.ops[before]);
+                self.cost += constant_length(before, &self.ops[at]).map_or(0, |length| costs.bytes(length));
             }
             _ => {}
         }
-        false
-    })
+        self.events.push(Event { op, cost: core::mem::take(&mut self.cost) });
+    }
+}
+
+/// Takes one operator from the parser.
+struct Collect<'c, 'a> {
+    function: &'c mut Function<'a>,
+    costs: &'c Costs,
+    at: u32,
+}
+
+impl FrameStack for Collect<'_, '_> {
+    fn current_frame(&self) -> Option<FrameKind> {
+        let innermost = self.function.open.last().map(|&begin| self.function.ops[begin as usize].code);
+        Some(if innermost == Some(Code::If) { FrameKind::If } else { FrameKind::Block })
+    }
+}
+
+macro_rules! collect {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
+        $(
+            #[inline]
+            fn $visit(&mut self $($(, $arg: $argty)*)?) {
+                let operator = Operator::$op $({ $($arg),* })?;
+                let mut value = value(&operator);
+                if let Operator::BrTable { targets } = &operator {
+                    // The body was read before, so its labels can be read again.
+                    let labels = targets.targets().flatten().chain([targets.default()]);
+                    self.function.labels.extend(labels);
+                    value = position(self.function.tables.len());
+                    self.function.tables.push(position(self.function.labels.len()));
+                }
+                self.function.push(self.costs, self.at, Code::$op, value);
+            }
+        )*
+    };
+}
+
+impl<'a> VisitOperator<'a> for Collect<'_, 'a> {
+    type Output = ();
+
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = ()>> {
+        Some(self)
+    }
+
+    wasmparser::for_each_visit_operator!(collect);
+}
+
+impl<'a> VisitSimdOperator<'a> for Collect<'_, 'a> {
+    wasmparser::for_each_visit_simd_operator!(collect);
 }
 
 /// Index of an operator. A body has at most `FUNCTION_BYTES_MAX` bytes, so it fits.

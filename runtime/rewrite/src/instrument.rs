@@ -12,6 +12,7 @@ use crate::{
     emit::{self, Added, Body, Code, Halt, Parts, Targets},
     function::{Function, Types, position},
     global_export, nan,
+    op::Costs,
     segments::{self, Callees, Charges, Look},
 };
 use samebit_spec::param;
@@ -63,6 +64,7 @@ enum Extra {
 struct House<'f> {
     facts: &'f Facts,
     settings: &'f Settings,
+    costs: Costs,
     plans: Vec<Plan>,
     added: Added,
     extras: Vec<Extra>,
@@ -115,6 +117,7 @@ impl<'f> House<'f> {
         let mut house = Self {
             facts,
             settings,
+            costs: Costs::new(&settings.fuel),
             plans,
             added: Added {
                 pool: globals,
@@ -206,11 +209,12 @@ impl<'f> House<'f> {
         let (mut bodies, mut hints) = (CodeSection::new(), BranchHints::new());
         let mut heights = Vec::new();
         let mut next = self.facts.imported;
+        let mut function = Function::default();
         for payload in Parser::new(0).parse_all(bytes) {
             if let Payload::CodeSectionStart { range, .. } = payload? {
                 let code = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
                 for body in CodeSectionReader::new(BinaryReader::new(code, range.start))? {
-                    let body = self.body(next, &body?)?;
+                    let body = self.body(next, &body?, &mut function)?;
                     add(&mut bodies, &mut hints, next, body);
                     heights.push((next, self.height(next)));
                     next += 1;
@@ -407,23 +411,32 @@ impl<'f> House<'f> {
     }
 
     /// One of the module's own bodies.
-    fn body(&mut self, index: u32, body: &wasmparser::FunctionBody<'_>) -> Result<Body, reencode::Error> {
-        let types = Types { types: &self.facts.types, functions: &self.facts.functions };
-        let function = Function::read(index, body, &types)?;
+    fn body<'b>(
+        &mut self,
+        index: u32,
+        body: &wasmparser::FunctionBody<'b>,
+        function: &mut Function<'b>,
+    ) -> Result<Body, reencode::Error>
+    where
+        'f: 'b,
+    {
+        let facts = self.facts;
+        let types = Types { types: &facts.types, functions: &facts.functions };
+        function.read(index, body, &types, &self.costs)?;
         let plan = self.plans[(index - self.facts.imported) as usize];
         let nothing = || Charges { list: Vec::new(), at_end: false, last_calls: Vec::new() };
         let charges = match plan.flat {
             Some(_) => nothing(),
             None => {
                 let clean = &self.facts.summaries[(index - self.facts.imported) as usize].clean;
-                let charges = segments::charges(&function, plan, self, &self.settings.fuel, clean);
+                let charges = segments::charges(function, plan, self, clean);
                 let last_calls = charges.last_calls.clone();
                 if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
             }
         };
-        let points = nan::points(&function, &types, self.settings.nan);
-        let block = if function.leaves_early() {
-            Some(match function.results.as_slice() {
+        let points = nan::points(function, &types, self.settings.nan);
+        let block = if function.leaves_early {
+            Some(match function.results {
                 [] => BlockType::Empty,
                 [one] => BlockType::Result(val_type(*one)?),
                 many => {
@@ -443,7 +456,7 @@ impl<'f> House<'f> {
             block,
             stack: self.settings.stack,
         };
-        emit::body(&function, &parts)
+        emit::body(function, &parts)
     }
 
     /// A body of ours.

@@ -31,6 +31,7 @@ mod function;
 mod instrument;
 mod lower;
 mod nan;
+mod op;
 mod refusal;
 mod segments;
 
