@@ -54,6 +54,7 @@ pub(crate) struct LastCalls {
 
 impl LastCalls {
     /// Takes the next operator, with a number of the caller's choice, and gives the calls that turn out to be last.
+    #[inline(always)]
     pub(crate) fn read(&mut self, number: u32, code: Code) -> impl Iterator<Item = u32> {
         let mut last = 0;
         match code {

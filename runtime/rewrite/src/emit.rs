@@ -321,8 +321,7 @@ impl<T: Targets> Writer<'_, T> {
 
     fn write(&mut self) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
-        let (mut charges, mut points) =
-            (self.parts.charges.list.iter().peekable(), self.parts.points.iter().peekable());
+        let mut charges = self.parts.charges.list.iter().peekable();
         // At the entry height and fuel are one subtraction.
         let mut entry = if self.counts { self.height() } else { 0 };
         let mut entry_look = Look::No;
@@ -344,29 +343,45 @@ impl<T: Targets> Writer<'_, T> {
         if let Some(block) = self.parts.block.filter(|_| self.metered) {
             self.code.op(&Instruction::Block(block));
         }
-        let mut at = 0;
+        let (mut charges, mut points) = (charges.copied(), self.parts.points);
+        let (mut charge, mut at) = (charges.next(), 0);
         while at < self.function.ops.len() {
             let mut counted = None;
-            while let Some(charge) = charges.next_if(|charge| charge.before as usize <= at) {
-                match charge.counted {
-                    Some(_) => counted = Some(*charge),
-                    None => self.code.charge(meter, charge.cost, charge.look, added),
+            while let Some(due) = charge.filter(|charge| charge.before as usize <= at) {
+                match due.counted {
+                    Some(loops) => counted = Some((due, loops)),
+                    None => self.code.charge(meter, due.cost, due.look, added),
                 }
+                charge = charges.next();
             }
-            if let Some(loops) = counted.and_then(|charge| charge.counted.map(|loops| (charge, loops))) {
-                let branch = loops.1.branch;
-                self.counted(at, &loops.0, &loops.1)?;
-                while points.next_if(|point| point.op as usize <= branch).is_some() {}
-                at = branch + 1;
-                continue;
+            let end = match counted {
+                Some((charge, loops)) => {
+                    self.counted(at, &charge, &loops)?;
+                    points = after(points, loops.branch);
+                    loops.branch + 1
+                }
+                None => charge.map_or(self.function.ops.len(), |charge| charge.before as usize),
+            };
+            if counted.is_none() {
+                points = self.between(at, end, points)?;
             }
-            self.op(at)?;
-            while let Some(point) = points.next_if(|point| point.op as usize == at) {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
-            }
-            at += 1;
+            at = end;
         }
         Ok(())
+    }
+
+    /// The operators from one to before another, and the points that are left then.
+    fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
+        for at in begin..end {
+            self.op(at)?;
+            while let Some((point, rest)) = points.split_first()
+                && point.op as usize == at
+            {
+                canonical(&mut self.code, &mut self.scratch, point.shape);
+                points = rest;
+            }
+        }
+        Ok(points)
     }
 
     /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise
@@ -411,29 +426,16 @@ impl<T: Targets> Writer<'_, T> {
         self.code.get(meter).get(total).op(&Instruction::I64Sub).set(meter);
         self.code.look(meter, Look::Inline, added);
         self.code.op(&Instruction::Loop(BlockType::Empty));
-        self.inside(at, loops.branch)?;
+        self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().op(&Instruction::Br(1)).end();
         self.code.op(&Instruction::Loop(BlockType::Empty));
         self.code.charge(meter, charge.cost, charge.look, added);
-        self.inside(at, loops.branch)?;
+        self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().end();
         // What follows the branch stays inside of something, so that its own branches go where they went.
         self.depth += 1;
         let block = self.pass.block_type(self.function.ops[at].block())?;
         self.code.op(&Instruction::Block(block));
-        Ok(())
-    }
-
-    /// The operators between two.
-    fn inside(&mut self, at: usize, end: usize) -> Result<(), Error> {
-        let first = self.parts.points.partition_point(|point| point.op as usize <= at);
-        let mut points = self.parts.points[first..].iter().peekable();
-        for at in at + 1..end {
-            self.op(at)?;
-            while let Some(point) = points.next_if(|point| point.op as usize == at) {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
-            }
-        }
         Ok(())
     }
 
@@ -528,7 +530,9 @@ impl<T: Targets> Writer<'_, T> {
     /// An operator that stays what it is.
     fn same(&mut self, at: usize) -> Result<(), Error> {
         let bytes = self.function.bytes(at);
-        if self.function.ops[at].code.is_plain(bytes) {
+        if let [one] = bytes {
+            self.code.bytes.push(*one);
+        } else if self.function.ops[at].code.is_plain(bytes) {
             self.code.bytes.extend_from_slice(bytes);
         } else {
             let operator = OperatorsReader::new(BinaryReader::new(bytes, 0)).read()?;
@@ -543,6 +547,11 @@ impl<T: Targets> Writer<'_, T> {
         // What does nothing is not in wasmi's code either.
         self.function.ops[..at].iter().rfind(|op| op.code != Op::Nop).is_some_and(|op| op.code.compares())
     }
+}
+
+/// The points after an operator's own.
+fn after(points: &[Point], op: usize) -> &[Point] {
+    &points[points.partition_point(|point| point.op as usize <= op)..]
 }
 
 /// Makes the top of the stack canonical. A comparison with itself that is false for a NaN alone needs one flag of

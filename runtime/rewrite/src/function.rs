@@ -1,8 +1,8 @@
 //! A function's body, read once: its operators, the types they work on, and where each block begins and ends.
 
-use crate::op::{Code, Costs, Op, constant_length, value};
+use crate::op::{Code, Costs, Op, constant_length, number};
 use wasmparser::{
-    BinaryReaderError, BlockType, FrameKind, FrameStack, FuncType, FunctionBody, Operator, ValType, VisitOperator,
+    BinaryReaderError, BlockType, BrTable, FrameKind, FrameStack, FuncType, FunctionBody, ValType, VisitOperator,
     VisitSimdOperator,
 };
 
@@ -127,6 +127,15 @@ impl<'a> Function<'a> {
         self.bytes(at).last_chunk().copied().unwrap_or([0; N])
     }
 
+    /// Notes a table of labels and gives its number.
+    fn table(&mut self, targets: &BrTable<'_>) -> u32 {
+        // The body was read before, so its labels can be read again.
+        self.labels.extend(targets.targets().flatten().chain([targets.default()]));
+        self.tables.push(position(self.labels.len()));
+        position(self.tables.len() - 1)
+    }
+
+    #[inline(always)]
     fn push(&mut self, costs: &Costs, at: u32, code: Code, value: u32) {
         self.cost += costs.own(code);
         self.makes_nan |= code.makes_nan();
@@ -178,26 +187,29 @@ struct Collect<'c, 'a> {
 }
 
 impl FrameStack for Collect<'_, '_> {
+    #[inline(always)]
     fn current_frame(&self) -> Option<FrameKind> {
-        let innermost = self.function.open.last().map(|&begin| self.function.ops[begin as usize].code);
-        Some(if innermost == Some(Code::If) { FrameKind::If } else { FrameKind::Block })
+        // The body is valid, so whatever asks is where it may be: an `else` in an `if`.
+        Some(FrameKind::If)
     }
+}
+
+/// The number of an operator, its labels noted.
+macro_rules! noted {
+    (BrTable $self:ident $targets:ident) => {
+        $self.function.table(&$targets)
+    };
+    ($op:ident $self:ident $($arg:ident)*) => {
+        number!($op $($arg)*)
+    };
 }
 
 macro_rules! collect {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
-            #[inline]
+            #[allow(unused_variables, reason = "most operands are copied with the operator's bytes")]
             fn $visit(&mut self $($(, $arg: $argty)*)?) {
-                let operator = Operator::$op $({ $($arg),* })?;
-                let mut value = value(&operator);
-                if let Operator::BrTable { targets } = &operator {
-                    // The body was read before, so its labels can be read again.
-                    let labels = targets.targets().flatten().chain([targets.default()]);
-                    self.function.labels.extend(labels);
-                    value = position(self.function.tables.len());
-                    self.function.tables.push(position(self.function.labels.len()));
-                }
+                let value = noted!($op self $($($arg)*)?);
                 self.function.push(self.costs, self.at, Code::$op, value);
             }
         )*

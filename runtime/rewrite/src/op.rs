@@ -20,6 +20,15 @@ macro_rules! codes {
 
         impl Code {
             const ALL: &[Self] = &[$(Self::$op),*];
+
+            /// The code of an operator that the parser made.
+            pub(crate) fn of(operator: &Operator<'_>) -> Self {
+                match operator {
+                    $(Operator::$op { .. } => Self::$op,)*
+                    // The parser makes no other.
+                    _ => Self::Unreachable,
+                }
+            }
         }
     };
 }
@@ -119,16 +128,19 @@ const fn flags_of(code: Code) -> u8 {
 }
 
 impl Code {
+    #[inline(always)]
     fn has(self, flag: u8) -> bool {
         FLAGS[self as usize] & flag != 0
     }
 
     /// Whether it branches, calls, or costs what is known only at run time.
+    #[inline(always)]
     pub(crate) fn is_event(self) -> bool {
         self.has(EVENT)
     }
 
     /// Whether its result may be a NaN that the specification leaves open.
+    #[inline(always)]
     pub(crate) fn makes_nan(self) -> bool {
         self.has(MAKES_NAN)
     }
@@ -178,6 +190,7 @@ impl Costs {
     }
 
     /// Fuel of an operator without what its length adds.
+    #[inline(always)]
     pub(crate) fn own(&self, code: Code) -> u64 {
         self.own[code as usize].into()
     }
@@ -202,22 +215,52 @@ pub(crate) struct Op {
     pub(crate) at: u32,
 }
 
-/// The number beside the code of an operator, if it has one of those in [`Op::value`]; tables of labels aside.
-#[inline(always)]
-pub(crate) fn value(operator: &Operator<'_>) -> u32 {
-    match *operator {
-        Operator::LocalGet { local_index } | Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
-            local_index
-        }
-        Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => relative_depth,
-        Operator::Call { function_index } => function_index,
-        Operator::CallIndirect { type_index, .. } => type_index,
-        Operator::I32Const { value } => value.cast_unsigned(),
-        Operator::F32Const { value } => value.bits(),
-        Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => packed(blockty),
-        _ => 0,
-    }
+/// The number beside an operator's code, from its name and operands as a visitor has them; tables of labels aside.
+macro_rules! number {
+    (LocalGet $local:ident) => {
+        $local
+    };
+    (LocalSet $local:ident) => {
+        $local
+    };
+    (LocalTee $local:ident) => {
+        $local
+    };
+    (Br $depth:ident) => {
+        $depth
+    };
+    (BrIf $depth:ident) => {
+        $depth
+    };
+    (Call $function:ident) => {
+        $function
+    };
+    (CallIndirect $ty:ident $table:ident) => {
+        $ty
+    };
+    (I32Const $value:ident) => {
+        $value.cast_unsigned()
+    };
+    (F32Const $value:ident) => {
+        $value.bits()
+    };
+    (Block $ty:ident) => {
+        $crate::op::packed($ty)
+    };
+    (Loop $ty:ident) => {
+        $crate::op::packed($ty)
+    };
+    (If $ty:ident) => {
+        $crate::op::packed($ty)
+    };
+    (TryTable $table:ident) => {
+        $crate::op::packed($table.ty)
+    };
+    ($($other:ident)*) => {
+        0
+    };
 }
+pub(crate) use number;
 
 /// The types that a block can have besides those of functions, from the greatest number down.
 const SIMPLE: [BlockType; 6] = [
@@ -229,7 +272,7 @@ const SIMPLE: [BlockType; 6] = [
     BlockType::Type(ValType::V128),
 ];
 
-fn packed(ty: BlockType) -> u32 {
+pub(crate) fn packed(ty: BlockType) -> u32 {
     let simple = match ty {
         BlockType::FuncType(index) => return index,
         BlockType::Empty => 0,
@@ -237,16 +280,21 @@ fn packed(ty: BlockType) -> u32 {
         BlockType::Type(ValType::I64) => 2,
         BlockType::Type(ValType::F32) => 3,
         BlockType::Type(ValType::F64) => 4,
-        // No block of an admitted body gives a reference.
+        // No block of an admitted body gives a reference once it is lowered.
         BlockType::Type(ValType::V128 | ValType::Ref(_)) => 5,
     };
     u32::MAX - simple
 }
 
+/// The type of a block from its number.
+pub(crate) fn block(packed: u32) -> BlockType {
+    SIMPLE.get((u32::MAX - packed) as usize).copied().unwrap_or(BlockType::FuncType(packed))
+}
+
 impl Op {
     /// A block's type.
     pub(crate) fn block(&self) -> BlockType {
-        SIMPLE.get((u32::MAX - self.value) as usize).copied().unwrap_or(BlockType::FuncType(self.value))
+        block(self.value)
     }
 
     /// An `i32` constant.

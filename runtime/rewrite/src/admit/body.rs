@@ -5,12 +5,12 @@ use crate::{
     At, Counted, Feature, Refusal,
     calls::{LastCalls, Summary},
     lower::Atomic,
-    op::{Code, Costs},
+    op::{Code, Costs, block, number},
 };
 use samebit_spec::param;
 use wasmparser::{
     BinaryReaderError, BlockType, FrameKind, FrameStack, FuncToValidate, FuncType, FuncValidator,
-    FuncValidatorAllocations, FunctionBody, Operator, ValidatorResources, VisitOperator, VisitSimdOperator,
+    FuncValidatorAllocations, FunctionBody, ValidatorResources, VisitOperator, VisitSimdOperator,
 };
 
 /// Reads bodies, one after the other.
@@ -141,68 +141,55 @@ impl Bodies {
         &mut self,
         at: At,
         tags: bool,
-        operator: &Operator<'_>,
-        (feature, instruction): (Option<Feature>, &'static str),
+        code: Code,
+        feature: Option<Feature>,
+        visitor: &'static str,
     ) -> Result<(), Refusal> {
-        match operator {
-            Operator::MemoryInit { .. } | Operator::DataDrop { .. } | Operator::ElemDrop { .. } => {
-                return Err(Refusal::SegmentUse { at, instruction });
+        match code {
+            Code::MemoryInit | Code::DataDrop | Code::ElemDrop => {
+                return Err(Refusal::SegmentUse { at, instruction: name(visitor) });
             }
-            Operator::TableInit { .. }
-            | Operator::TableCopy { .. }
-            | Operator::TableSet { .. }
-            | Operator::TableGrow { .. }
-            | Operator::TableFill { .. } => return Err(Refusal::TableChange { at, instruction }),
-            Operator::TryTable { .. }
-            | Operator::Throw { .. }
-            | Operator::ThrowRef
-            | Operator::RefNull { .. }
-            | Operator::RefIsNull
-                if tags =>
-            {
-                return Ok(());
+            Code::TableInit | Code::TableCopy | Code::TableSet | Code::TableGrow | Code::TableFill => {
+                return Err(Refusal::TableChange { at, instruction: name(visitor) });
             }
+            Code::TryTable | Code::Throw | Code::ThrowRef | Code::RefNull | Code::RefIsNull if tags => return Ok(()),
             _ => {}
         }
         match feature {
             None => Ok(()),
-            Some(Feature::Threads) if self.form == Form::Published && Atomic::of(operator).is_some() => {
+            Some(Feature::Threads) if self.form == Form::Published && Atomic::of(code).is_some() => {
                 self.atomics = true;
                 Ok(())
             }
-            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction.to_string() }),
+            Some(feature) => Err(Refusal::Feature { at, feature, what: name(visitor).to_string() }),
         }
     }
 
     /// Notes what a valid operator means for its function.
     #[inline(always)]
-    fn note(&mut self, operator: &Operator<'_>, code: Code) {
+    fn note(&mut self, code: Code, value: u32) {
         let now = &mut self.now;
         let cost = self.costs.own(code);
         now.summary.cost += cost;
         now.summary.stride += cost;
-        match *operator {
-            // What a constant length adds is bounded and needs the operator before; it is counted as if it were longest.
-            Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => {
-                now.summary.stride += self.costs.bytes(param::BULK_CONSTANT_MAX);
+        now.number += 1;
+        match code {
+            Code::Else | Code::End => {}
+            Code::Call => now.made.push(value),
+            Code::CallIndirect => {
                 now.summary.straight = false;
+                now.made.push(INDIRECT);
             }
-            Operator::CallIndirect { .. }
-            | Operator::Unreachable
-            | Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return
-            | Operator::MemoryGrow { .. } => now.summary.straight = false,
-            _ => {}
-        }
-        match *operator {
-            Operator::Call { function_index } => now.made.push(function_index),
-            Operator::CallIndirect { .. } => now.made.push(INDIRECT),
-            Operator::BrIf { relative_depth: 0 } => now.to_innermost = true,
+            // What a constant length adds is bounded and needs the operator before; it is counted as if it were longest.
+            Code::MemoryCopy | Code::MemoryFill => {
+                now.summary.straight = false;
+                now.summary.stride += self.costs.bytes(param::BULK_CONSTANT_MAX);
+            }
+            Code::BrIf => {
+                now.summary.straight = false;
+                now.to_innermost = value == 0;
+            }
+            code if code.is_event() => now.summary.straight = false,
             _ => {}
         }
         if code.is_event() {
@@ -211,7 +198,6 @@ impl Bodies {
                 now.made[call as usize - 1] = LAST;
             }
         }
-        now.number += 1;
     }
 }
 
@@ -235,13 +221,14 @@ struct Checked<'c, V> {
 
 impl<V> Checked<'_, V> {
     #[inline(always)]
-    fn rules(&mut self, operator: &Operator<'_>, family: (Option<Feature>, &'static str)) -> Result<(), Stop> {
-        self.bodies.allowed(self.at, self.before.tags, operator, family).map_err(refused)?;
-        self.bodies.now.shape.read(self.at, operator, self.before.types).map_err(refused)
+    fn rules(&mut self, code: Code, value: u32, feature: Option<Feature>, visitor: &'static str) -> Result<(), Stop> {
+        self.bodies.allowed(self.at, self.before.tags, code, feature, visitor).map_err(refused)?;
+        self.bodies.now.shape.read(self.at, code, value, self.before.types).map_err(refused)
     }
 }
 
 impl<V: FrameStack> FrameStack for Checked<'_, V> {
+    #[inline(always)]
     fn current_frame(&self) -> Option<FrameKind> {
         self.valid.current_frame()
     }
@@ -309,11 +296,10 @@ macro_rules! check {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
             fn $visit(&mut self $($(, $arg: $argty)*)?) -> Result<(), Stop> {
-                let operator = Operator::$op $({ $($arg),* })?;
-                self.rules(&operator, (feature!($proposal), name(stringify!($visit))))?;
-                let Operator::$op $({ $($arg),* })? = operator.clone() else { return Ok(()) };
+                let value = number!($op $($($arg)*)?);
+                self.rules(Code::$op, value, feature!($proposal), stringify!($visit))?;
                 self.valid.$visit($($($arg),*)?).map_err(Stop::Invalid)?;
-                self.bodies.note(&operator, Code::$op);
+                self.bodies.note(Code::$op, value);
                 Ok(())
             }
         )*
@@ -324,12 +310,11 @@ macro_rules! check_simd {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
             fn $visit(&mut self $($(, $arg: $argty)*)?) -> Result<(), Stop> {
-                let operator = Operator::$op $({ $($arg),* })?;
-                self.rules(&operator, (feature!($proposal), name(stringify!($visit))))?;
+                self.rules(Code::$op, 0, feature!($proposal), stringify!($visit))?;
                 if let Some(valid) = self.valid.simd_visitor() {
                     valid.$visit($($($arg),*)?).map_err(Stop::Invalid)?;
                 }
-                self.bodies.note(&operator, Code::$op);
+                self.bodies.note(Code::$op, 0);
                 Ok(())
             }
         )*
@@ -406,13 +391,12 @@ impl Shape {
     }
 
     #[inline(always)]
-    fn read(&mut self, at: At, operator: &Operator<'_>, types: &[FuncType]) -> Result<(), Refusal> {
-        match *operator {
-            Operator::Block { blockty } | Operator::If { blockty } => self.open(at, blockty, false, types),
-            Operator::TryTable { ref try_table } => self.open(at, try_table.ty, false, types),
-            Operator::Loop { blockty } => self.open(at, blockty, true, types),
-            Operator::End => self.close(at),
-            Operator::LocalSet { .. } | Operator::LocalTee { .. } => {
+    fn read(&mut self, at: At, code: Code, value: u32, types: &[FuncType]) -> Result<(), Refusal> {
+        match code {
+            Code::Block | Code::If | Code::TryTable => self.open(at, block(value), false, types),
+            Code::Loop => self.open(at, block(value), true, types),
+            Code::End => self.close(at),
+            Code::LocalSet | Code::LocalTee => {
                 self.sets += 1;
                 Ok(())
             }
