@@ -5,7 +5,7 @@
 
 mod body;
 
-use crate::{At, Counted, Feature, GlobalType, Refusal, calls::Summary, op::Costs};
+use crate::{At, Counted, Feature, GlobalType, Refusal, calls::Summary, function::Ops, op::Costs};
 use body::{Before, Bodies};
 use samebit_spec::{
     abi,
@@ -55,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) table_functions: Vec<u32>,
     /// Of the functions that the module defines.
     pub(crate) summaries: Vec<Summary>,
+    /// Operators of the functions whose summaries say so.
+    pub(crate) kept: Ops,
     /// Whether it has exceptions or atomics.
     pub(crate) to_lower: bool,
     /// The global that is not 0 while an exception is in flight. Known once it is lowered.
@@ -120,7 +122,7 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
         }
         reader.take(payload)?;
     }
-    reader.facts(bodies.atomics)
+    reader.facts(bodies)
 }
 
 /// The validator's error at its own offset.
@@ -401,7 +403,7 @@ impl Reader {
         }
     }
 
-    fn facts(self, atomics: bool) -> Result<Facts, Refusal> {
+    fn facts(self, bodies: Bodies) -> Result<Facts, Refusal> {
         let form = self.check()?;
         let kept = |name: &str| match (self.rules, form) {
             (Rules::Library, _) => true,
@@ -432,7 +434,8 @@ impl Reader {
             globals: self.globals,
             table_functions: self.table_functions,
             summaries: self.summaries,
-            to_lower: self.tags > 0 || atomics,
+            to_lower: self.tags > 0 || bodies.atomics,
+            kept: bodies.kept,
             exception: None,
         })
     }

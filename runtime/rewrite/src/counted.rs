@@ -37,7 +37,7 @@ pub(crate) struct Counted {
 
 /// The loop that begins at `at`, when it is a counted one.
 pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Option<Counted> {
-    let ops = &function.ops;
+    let ops = function.ops;
     let end = ops[at].pair as usize;
     let long = ops[at + 1..end].iter().take(BODY_MAX).take_while(|op| !op.code.is_event()).count();
     let branch = at + 1 + long;

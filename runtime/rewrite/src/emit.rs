@@ -22,6 +22,14 @@ const CANON32: u32 = 0x7fc0_0000;
 /// NaN that arithmetic makes, as an `f64`.
 const CANON64: u64 = 0x7ff8_0000_0000_0000;
 
+/// What is written most often, as its byte.
+const END: u8 = 0x0b;
+const CALL: u8 = 0x10;
+const LOCAL_GET: u8 = 0x20;
+const LOCAL_SET: u8 = 0x21;
+const I64_CONST: u8 = 0x42;
+const I64_ADD: u8 = 0x7c;
+
 /// Indices of what the rewriter adds to a module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Added {
@@ -92,13 +100,6 @@ pub(crate) struct Code {
     hints: Vec<BranchHint>,
 }
 
-/// A body without its length, and its hints.
-#[derive(Debug)]
-pub(crate) struct Body {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) hints: Vec<BranchHint>,
-}
-
 impl Code {
     pub(crate) fn op(&mut self, instruction: &Instruction<'_>) -> &mut Self {
         instruction.encode(&mut self.bytes);
@@ -106,26 +107,33 @@ impl Code {
     }
 
     pub(crate) fn get(&mut self, local: u32) -> &mut Self {
-        self.op(&Instruction::LocalGet(local))
+        self.named(LOCAL_GET, local)
     }
 
     pub(crate) fn set(&mut self, local: u32) -> &mut Self {
-        self.op(&Instruction::LocalSet(local))
+        self.named(LOCAL_SET, local)
     }
 
-    /// An instruction of one byte that names a local.
-    fn local(&mut self, code: u8, local: u32) {
-        match u8::try_from(local) {
+    fn call(&mut self, function: u32) -> &mut Self {
+        self.named(CALL, function)
+    }
+
+    /// An instruction of one byte that names something by its index.
+    fn named(&mut self, code: u8, index: u32) -> &mut Self {
+        match u8::try_from(index) {
             Ok(short @ ..0x80) => self.bytes.extend_from_slice(&[code, short]),
             _ => {
                 self.bytes.push(code);
-                local.encode(&mut self.bytes);
+                index.encode(&mut self.bytes);
             }
         }
+        self
     }
 
     pub(crate) fn i64(&mut self, value: i64) -> &mut Self {
-        self.op(&Instruction::I64Const(value))
+        self.bytes.push(I64_CONST);
+        value.encode(&mut self.bytes);
+        self
     }
 
     /// The next instruction is a branch that is nearly always, or nearly never, taken.
@@ -141,7 +149,8 @@ impl Code {
     }
 
     pub(crate) fn end(&mut self) -> &mut Self {
-        self.op(&Instruction::End)
+        self.bytes.push(END);
+        self
     }
 
     /// Leaves the guest for good.
@@ -159,7 +168,8 @@ impl Code {
 
     /// Changes the meter by `by`.
     pub(crate) fn adjust(&mut self, meter: u32, by: i64) -> &mut Self {
-        self.get(meter).i64(by).op(&Instruction::I64Add).set(meter)
+        self.get(meter).i64(by).bytes.push(I64_ADD);
+        self.set(meter)
     }
 
     /// Takes the next chunk in hand, in any case, or leaves the guest for good.
@@ -187,7 +197,7 @@ impl Code {
         self.get(meter).i64(1 << param::METER_FUEL_SIGN).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne);
         self.rarely();
         match look {
-            Look::Call => self.get(meter).op(&Instruction::Call(added.draw)).set(meter),
+            Look::Call => self.get(meter).call(added.draw).set(meter),
             Look::Inline | Look::No => self.draw(meter, added),
         };
         self.end()
@@ -207,7 +217,8 @@ impl Code {
         self.look(meter, look, added);
     }
 
-    pub(crate) fn finish(self, locals: &[ValType]) -> Body {
+    /// Adds the body to a code section, after its length, and gives its hints.
+    pub(crate) fn finish(self, locals: &[ValType], section: &mut Vec<u8>) -> Vec<BranchHint> {
         let mut groups: Vec<(u32, ValType)> = Vec::new();
         for &ty in locals {
             match groups.last_mut() {
@@ -215,19 +226,20 @@ impl Code {
                 _ => groups.push((1, ty)),
             }
         }
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 16);
-        position(groups.len()).encode(&mut bytes);
+        let mut declared = Vec::with_capacity(16);
+        position(groups.len()).encode(&mut declared);
         for (count, ty) in groups {
-            count.encode(&mut bytes);
-            ty.encode(&mut bytes);
+            count.encode(&mut declared);
+            ty.encode(&mut declared);
         }
-        let declared = position(bytes.len());
-        bytes.extend_from_slice(&self.bytes);
+        (declared.len() + self.bytes.len()).encode(section);
+        section.extend_from_slice(&declared);
+        section.extend_from_slice(&self.bytes);
         let mut hints = self.hints;
         for hint in &mut hints {
-            hint.branch_func_offset += declared;
+            hint.branch_func_offset += position(declared.len());
         }
-        Body { bytes, hints }
+        hints
     }
 }
 
@@ -269,7 +281,11 @@ pub(crate) struct Parts<'p, T> {
 }
 
 /// Writes a function.
-pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) -> Result<Body, Error> {
+pub(crate) fn body<T: Targets>(
+    function: &Function<'_>,
+    parts: &Parts<'_, T>,
+    section: &mut Vec<u8>,
+) -> Result<Vec<BranchHint>, Error> {
     let metered = parts.plan.flat.is_none();
     let params = position(function.params.len());
     let shift = u32::from(metered);
@@ -291,7 +307,7 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
         locals.push(writer.pass.val_type(*ty)?);
     }
     locals.extend(writer.scratch.types);
-    Ok(writer.code.finish(&locals))
+    Ok(writer.code.finish(&locals, section))
 }
 
 struct Writer<'w, T> {
@@ -372,15 +388,35 @@ impl<T: Targets> Writer<'_, T> {
 
     /// The operators from one to before another, and the points that are left then.
     fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
-        for at in begin..end {
-            self.op(at)?;
-            while let Some((point, rest)) = points.split_first()
-                && point.op as usize == at
-            {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
-                points = rest;
+        let (function, first_moved) = (self.function, if self.metered { self.meter } else { u32::MAX });
+        let mut point = points.first().map_or(usize::MAX, |point| point.op as usize);
+        // What stays as it is is copied together, up to what does not.
+        let mut from = function.ops[begin].at as usize;
+        for (at, op) in (begin..end).zip(&function.ops[begin..end]) {
+            let next = function.end(at);
+            let same = if op.code.names_local() {
+                op.value < first_moved && next - op.at as usize == 2
+            } else {
+                !op.code.is_rewritten() && op.code.is_plain(function.bytes(op.at as usize..next))
+            };
+            if !same {
+                self.code.bytes.extend_from_slice(function.bytes(from..op.at as usize));
+                self.op(at)?;
+                from = next;
+            }
+            if at == point {
+                self.code.bytes.extend_from_slice(function.bytes(from..next));
+                from = next;
+                while let Some((point, rest)) = points.split_first()
+                    && point.op as usize == at
+                {
+                    canonical(&mut self.code, &mut self.scratch, point.shape);
+                    points = rest;
+                }
+                point = points.first().map_or(usize::MAX, |point| point.op as usize);
             }
         }
+        self.code.bytes.extend_from_slice(function.bytes(from..function.end(end - 1)));
         Ok(points)
     }
 
@@ -442,14 +478,14 @@ impl<T: Targets> Writer<'_, T> {
     /// One operator.
     fn op(&mut self, at: usize) -> Result<(), Error> {
         let (meter, added, targets) = (self.meter, self.parts.added, self.parts.targets);
-        let ops = &self.function.ops;
+        let ops = self.function.ops;
         let op = &ops[at];
         // Whether nobody has counted on what its last calls do.
         let unknown = self.metered && (self.parts.plan.shallow || self.parts.plan.bounded);
         match op.code {
             Op::LocalGet | Op::LocalSet | Op::LocalTee => {
                 let local = self.local(op.value);
-                self.code.local(self.function.bytes(at)[0], local);
+                self.code.named(self.function.spelled(at)[0], local);
             }
             Op::Return if self.metered => {
                 self.code.op(&Instruction::Br(self.depth));
@@ -457,18 +493,18 @@ impl<T: Targets> Writer<'_, T> {
             Op::Call => {
                 let is_last = self.last_calls.next_if_eq(&position(at)).is_some();
                 if is_last && unknown && !targets.is_light(op.value) {
-                    self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
+                    self.code.get(meter).call(added.last).set(meter);
                 }
                 let (target, takes) = targets.target(op.value);
                 if takes {
-                    self.code.get(meter).op(&Instruction::Call(target)).set(meter);
+                    self.code.get(meter).call(target).set(meter);
                 } else {
-                    self.code.op(&Instruction::Call(target));
+                    self.code.call(target);
                 }
             }
             Op::CallIndirect => {
                 if self.last_calls.next_if_eq(&position(at)).is_some() && unknown {
-                    self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
+                    self.code.get(meter).call(added.last).set(meter);
                 }
                 let element = self.scratch.local(ValType::I32);
                 self.code.set(element).get(meter).get(element);
@@ -477,13 +513,13 @@ impl<T: Targets> Writer<'_, T> {
                 self.code.op(&Instruction::CallIndirect { type_index, table_index: 0 }).set(meter);
             }
             Op::MemoryCopy if constant_length(at.checked_sub(1).map(|before| &ops[before]), op).is_none() => {
-                self.code.get(meter).op(&Instruction::Call(added.copy)).set(meter);
+                self.code.get(meter).call(added.copy).set(meter);
             }
             Op::MemoryFill if constant_length(at.checked_sub(1).map(|before| &ops[before]), op).is_none() => {
-                self.code.get(meter).op(&Instruction::Call(added.fill)).set(meter);
+                self.code.get(meter).call(added.fill).set(meter);
             }
             Op::MemoryGrow => {
-                self.code.get(meter).op(&Instruction::Call(added.grow)).set(meter);
+                self.code.get(meter).call(added.grow).set(meter);
             }
             Op::Select if self.compared(at) => {
                 let condition = self.scratch.local(ValType::I32);
@@ -527,12 +563,10 @@ impl<T: Targets> Writer<'_, T> {
         self.code.end();
     }
 
-    /// An operator that stays what it is.
+    /// An operator that stays what it is, as the encoder spells it.
     fn same(&mut self, at: usize) -> Result<(), Error> {
-        let bytes = self.function.bytes(at);
-        if let [one] = bytes {
-            self.code.bytes.push(*one);
-        } else if self.function.ops[at].code.is_plain(bytes) {
+        let bytes = self.function.spelled(at);
+        if self.function.ops[at].code.is_plain(bytes) {
             self.code.bytes.extend_from_slice(bytes);
         } else {
             let operator = OperatorsReader::new(BinaryReader::new(bytes, 0)).read()?;

@@ -1,6 +1,7 @@
 //! A function's body, read once: its operators, the types they work on, and where each block begins and ends.
 
-use crate::op::{Code, Costs, Op, constant_length, number};
+use crate::op::{Code, Costs, Op, constant_length};
+use core::ops::Range;
 use wasmparser::{
     BinaryReaderError, BlockType, BrTable, FrameKind, FrameStack, FuncType, FunctionBody, ValType, VisitOperator,
     VisitSimdOperator,
@@ -52,126 +53,126 @@ pub(crate) struct Event {
     pub(crate) cost: u64,
 }
 
-/// A body of an admitted module. One is read after another into the same memory.
+/// Operators of bodies, read one after the other into the same memory.
 #[derive(Default)]
-pub(crate) struct Function<'a> {
-    pub(crate) params: &'a [ValType],
-    pub(crate) results: &'a [ValType],
-    /// Type of each local, parameters first.
-    pub(crate) locals: Vec<ValType>,
-    /// All operators, the function's own `end` last.
-    pub(crate) ops: Vec<Op>,
-    /// Those of them that are no straight-line code.
-    pub(crate) events: Vec<Event>,
-    /// Whether the body is left in another way than over its end.
-    pub(crate) leaves_early: bool,
-    /// Whether an operator may make a NaN.
-    pub(crate) makes_nan: bool,
-    bytes: &'a [u8],
+pub(crate) struct Ops {
+    ops: Vec<Op>,
+    events: Vec<Event>,
     /// Labels of all `br_table`s, the default of each last, and where those of each end.
     labels: Vec<u32>,
     tables: Vec<u32>,
-    /// Blocks that have begun and not ended.
+    /// Of the body under way: where it began, its blocks that have not ended, and fuel since the last event.
+    now: Extent,
     open: Vec<u32>,
-    /// Fuel since the last event.
     cost: u64,
 }
 
-impl<'a> Function<'a> {
-    /// Reads a valid body.
-    pub(crate) fn read(
-        &mut self,
-        index: u32,
-        body: &FunctionBody<'a>,
-        types: &Types<'a>,
-        costs: &Costs,
-    ) -> Result<(), BinaryReaderError> {
-        let ty = types.function(index);
-        (self.params, self.results, self.bytes) = (ty.params(), ty.results(), body.as_bytes());
-        self.locals.clear();
-        self.locals.extend_from_slice(ty.params());
-        for group in body.get_locals_reader()? {
-            let (count, ty) = group?;
-            self.locals.extend(core::iter::repeat_n(ty, count as usize));
-        }
+/// Where in [`Ops`] a body is, and what is known of all of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extent {
+    ops: Range<usize>,
+    events: Range<usize>,
+    tables: Range<usize>,
+    /// Whether the body is left in another way than over its end.
+    leaves_early: bool,
+    /// Whether an operator may make a NaN.
+    makes_nan: bool,
+}
+
+impl Ops {
+    /// Operators of all bodies that it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Forgets all bodies.
+    pub(crate) fn clear(&mut self) {
         self.ops.clear();
         self.events.clear();
         self.labels.clear();
         self.tables.clear();
-        self.open.clear();
-        (self.leaves_early, self.makes_nan, self.cost) = (false, false, 0);
+    }
+
+    /// Reads a valid body.
+    pub(crate) fn read(&mut self, body: &FunctionBody<'_>, costs: &Costs) -> Result<Extent, BinaryReaderError> {
+        self.begin();
         let mut reader = body.get_binary_reader_for_operators()?;
         let start = body.range().start;
         while !reader.eof() {
             let at = position(reader.original_position() - start);
-            reader.visit_operator(&mut Collect { function: self, costs, at })?;
+            reader.visit_operator(&mut Collect { ops: self, costs, at })?;
         }
-        Ok(())
+        Ok(self.finish())
     }
 
-    /// The labels of a `br_table`, the default last.
-    pub(crate) fn labels(&self, table: &Op) -> &[u32] {
-        let index = table.value as usize;
-        let first = index.checked_sub(1).map_or(0, |before| self.tables[before]);
-        &self.labels[first as usize..self.tables[index] as usize]
+    /// Begins a body.
+    pub(crate) fn begin(&mut self) {
+        self.now = Extent {
+            ops: self.ops.len()..0,
+            events: self.events.len()..0,
+            tables: self.tables.len()..0,
+            ..Extent::default()
+        };
+        self.open.clear();
+        self.cost = 0;
     }
 
-    /// How an operator is spelled.
-    pub(crate) fn bytes(&self, at: usize) -> &'a [u8] {
-        let end = self.ops.get(at + 1).map_or(self.bytes.len(), |next| next.at as usize);
-        &self.bytes[self.ops[at].at as usize..end]
-    }
-
-    /// The last `N` bytes of an operator.
-    pub(crate) fn last_bytes<const N: usize>(&self, at: usize) -> [u8; N] {
-        self.bytes(at).last_chunk().copied().unwrap_or([0; N])
+    /// Ends a body.
+    pub(crate) fn finish(&mut self) -> Extent {
+        self.now.ops.end = self.ops.len();
+        self.now.events.end = self.events.len();
+        self.now.tables.end = self.tables.len();
+        self.now.clone()
     }
 
     /// Notes a table of labels and gives its number.
-    fn table(&mut self, targets: &BrTable<'_>) -> u32 {
-        // The body was read before, so its labels can be read again.
+    pub(crate) fn table(&mut self, targets: &BrTable<'_>) -> u32 {
+        // What cannot be read is refused before anybody asks for it.
         self.labels.extend(targets.targets().flatten().chain([targets.default()]));
         self.tables.push(position(self.labels.len()));
         position(self.tables.len() - 1)
     }
 
+    /// Notes the next operator.
     #[inline(always)]
-    fn push(&mut self, costs: &Costs, at: u32, code: Code, value: u32) {
+    pub(crate) fn push(&mut self, costs: &Costs, at: u32, code: Code, value: u32) {
         self.cost += costs.own(code);
-        self.makes_nan |= code.makes_nan();
+        if code.makes_nan() {
+            self.now.makes_nan = true;
+        }
         self.ops.push(Op { code, value, pair: 0, at });
         if code.is_event() {
             self.event(costs, code, value);
         }
     }
 
-    fn event(&mut self, costs: &Costs, code: Code, label: u32) {
-        let at = self.ops.len() - 1;
+    fn event(&mut self, costs: &Costs, code: Code, value: u32) {
+        let body = &mut self.ops[self.now.ops.start..];
+        let at = body.len() - 1;
         let op = position(at);
         match code {
             Code::Block | Code::Loop | Code::If => self.open.push(op),
             Code::Else => {
                 if let Some(begin) = self.open.pop() {
-                    self.ops[begin as usize].pair = op;
+                    body[begin as usize].pair = op;
                 }
                 self.open.push(op);
             }
             Code::End => {
                 if let Some(begin) = self.open.pop() {
-                    self.ops[begin as usize].pair = op;
-                    self.ops[at].pair = begin;
+                    body[begin as usize].pair = op;
+                    body[at].pair = begin;
                 }
             }
-            Code::Return => self.leaves_early = true,
-            Code::Br | Code::BrIf => self.leaves_early |= label as usize == self.open.len(),
+            Code::Return => self.now.leaves_early = true,
+            Code::Br | Code::BrIf => self.now.leaves_early |= value as usize == self.open.len(),
             Code::BrTable => {
                 let own = position(self.open.len());
-                let table = self.ops[at];
-                self.leaves_early |= self.labels(&table).contains(&own);
+                self.now.leaves_early |= labels(&self.labels, &self.tables, value).contains(&own);
             }
             Code::MemoryCopy | Code::MemoryFill => {
-                let before = at.checked_sub(1).map(|before| &self.ops[before]);
-                self.cost += constant_length(before, &self.ops[at]).map_or(0, |length| costs.bytes(length));
+                let before = at.checked_sub(1).map(|before| &body[before]);
+                self.cost += constant_length(before, &body[at]).map_or(0, |length| costs.bytes(length));
             }
             _ => {}
         }
@@ -179,14 +180,95 @@ impl<'a> Function<'a> {
     }
 }
 
+/// The labels of a table.
+fn labels<'o>(labels: &'o [u32], tables: &[u32], table: u32) -> &'o [u32] {
+    let table = table as usize;
+    let first = table.checked_sub(1).map_or(0, |before| tables[before]);
+    &labels[first as usize..tables[table] as usize]
+}
+
+/// A body of an admitted module.
+#[derive(Clone, Copy)]
+pub(crate) struct Function<'a> {
+    pub(crate) params: &'a [ValType],
+    pub(crate) results: &'a [ValType],
+    /// Type of each local, parameters first.
+    pub(crate) locals: &'a [ValType],
+    /// All operators, the function's own `end` last.
+    pub(crate) ops: &'a [Op],
+    /// Those of them that are no straight-line code.
+    pub(crate) events: &'a [Event],
+    /// Whether the body is left in another way than over its end.
+    pub(crate) leaves_early: bool,
+    /// Whether an operator may make a NaN.
+    pub(crate) makes_nan: bool,
+    bytes: &'a [u8],
+    labels: &'a [u32],
+    tables: &'a [u32],
+}
+
+impl<'a> Function<'a> {
+    /// The body that is at `extent` of `ops`. `locals` is memory for its locals.
+    pub(crate) fn new(
+        ty: &'a FuncType,
+        body: &FunctionBody<'a>,
+        (ops, extent): (&'a Ops, &Extent),
+        locals: &'a mut Vec<ValType>,
+    ) -> Result<Self, BinaryReaderError> {
+        locals.clear();
+        locals.extend_from_slice(ty.params());
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            locals.extend(core::iter::repeat_n(ty, count as usize));
+        }
+        Ok(Self {
+            params: ty.params(),
+            results: ty.results(),
+            locals,
+            ops: &ops.ops[extent.ops.clone()],
+            events: &ops.events[extent.events.clone()],
+            leaves_early: extent.leaves_early,
+            makes_nan: extent.makes_nan,
+            bytes: body.as_bytes(),
+            labels: &ops.labels,
+            tables: &ops.tables[..extent.tables.end],
+        })
+    }
+
+    /// The labels of a `br_table`, the default last.
+    pub(crate) fn labels(&self, table: &Op) -> &'a [u32] {
+        labels(self.labels, self.tables, table.value)
+    }
+
+    /// Where an operator ends within the body.
+    pub(crate) fn end(&self, at: usize) -> usize {
+        self.ops.get(at + 1).map_or(self.bytes.len(), |next| next.at as usize)
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range]
+    }
+
+    /// How an operator is spelled.
+    pub(crate) fn spelled(&self, at: usize) -> &'a [u8] {
+        self.bytes(self.ops[at].at as usize..self.end(at))
+    }
+
+    /// The last `N` bytes of an operator.
+    pub(crate) fn last_bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.spelled(at).last_chunk().copied().unwrap_or([0; N])
+    }
+}
+
 /// Takes one operator from the parser.
-struct Collect<'c, 'a> {
-    function: &'c mut Function<'a>,
+struct Collect<'c> {
+    ops: &'c mut Ops,
     costs: &'c Costs,
     at: u32,
 }
 
-impl FrameStack for Collect<'_, '_> {
+impl FrameStack for Collect<'_> {
     #[inline(always)]
     fn current_frame(&self) -> Option<FrameKind> {
         // The body is valid, so whatever asks is where it may be: an `else` in an `if`.
@@ -196,27 +278,28 @@ impl FrameStack for Collect<'_, '_> {
 
 /// The number of an operator, its labels noted.
 macro_rules! noted {
-    (BrTable $self:ident $targets:ident) => {
-        $self.function.table(&$targets)
+    (BrTable $ops:expr, $targets:ident) => {
+        $ops.table(&$targets)
     };
-    ($op:ident $self:ident $($arg:ident)*) => {
-        number!($op $($arg)*)
+    ($op:ident $ops:expr, $($arg:ident)*) => {
+        $crate::op::number!($op $($arg)*)
     };
 }
+pub(crate) use noted;
 
 macro_rules! collect {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
             #[allow(unused_variables, reason = "most operands are copied with the operator's bytes")]
             fn $visit(&mut self $($(, $arg: $argty)*)?) {
-                let value = noted!($op self $($($arg)*)?);
-                self.function.push(self.costs, self.at, Code::$op, value);
+                let value = noted!($op self.ops, $($($arg)*)?);
+                self.ops.push(self.costs, self.at, Code::$op, value);
             }
         )*
     };
 }
 
-impl<'a> VisitOperator<'a> for Collect<'_, 'a> {
+impl<'a> VisitOperator<'a> for Collect<'_> {
     type Output = ();
 
     fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = ()>> {
@@ -226,7 +309,7 @@ impl<'a> VisitOperator<'a> for Collect<'_, 'a> {
     wasmparser::for_each_visit_operator!(collect);
 }
 
-impl<'a> VisitSimdOperator<'a> for Collect<'_, 'a> {
+impl<'a> VisitSimdOperator<'a> for Collect<'_> {
     wasmparser::for_each_visit_simd_operator!(collect);
 }
 

@@ -9,8 +9,8 @@ use crate::{
     EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_START, EXPORT_STOP, Refusal, Settings,
     admit::{Exported, Facts, invalid},
     calls::{self, Plan},
-    emit::{self, Added, Body, Code, Halt, Parts, Targets},
-    function::{Function, Types, position},
+    emit::{self, Added, Code, Halt, Parts, Targets},
+    function::{Function, Ops, Types, position},
     global_export, nan,
     op::Costs,
     segments::{self, Callees, Charges, Look},
@@ -18,9 +18,9 @@ use crate::{
 use samebit_spec::param;
 use std::collections::BTreeMap;
 use wasm_encoder::{
-    BlockType, BranchHints, CodeSection, ConstExpr, DataSection, ElementSection, ExportKind, ExportSection,
+    BlockType, BranchHint, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection,
     FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module,
-    TableSection, TypeSection, ValType,
+    RawSection, SectionId, TableSection, TypeSection, ValType,
     reencode::{self, Reencode, RoundtripReencoder},
 };
 use wasmparser::{BinaryReader, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};
@@ -44,6 +44,13 @@ const ADDED_HEIGHT: u32 = 8;
 
 /// Most fuel of a `memory.copy` or `memory.fill` that is paid from what is in hand.
 const BULK_IN_HAND_MAX: i64 = 1 << 12;
+
+/// Memory that one body after another is read into.
+#[derive(Default)]
+struct Room {
+    ops: Ops,
+    locals: Vec<wasmparser::ValType>,
+}
 
 /// A function that the rewriter adds, in the order in which they follow the module's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,24 +213,24 @@ impl<'f> House<'f> {
 
     fn encode(&mut self, bytes: &[u8]) -> Result<Rewritten, reencode::Error> {
         // Bodies first: they say which further types there are.
-        let (mut bodies, mut hints) = (CodeSection::new(), BranchHints::new());
+        let mut hints = BranchHints::new();
+        let mut code = Vec::with_capacity(bytes.len() * 2);
+        (self.facts.summaries.len() + self.extras.len()).encode(&mut code);
         let mut heights = Vec::new();
         let mut next = self.facts.imported;
-        let mut function = Function::default();
+        let mut room = Room::default();
         for payload in Parser::new(0).parse_all(bytes) {
             if let Payload::CodeSectionStart { range, .. } = payload? {
-                let code = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
-                for body in CodeSectionReader::new(BinaryReader::new(code, range.start))? {
-                    let body = self.body(next, &body?, &mut function)?;
-                    add(&mut bodies, &mut hints, next, body);
+                let section = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
+                for body in CodeSectionReader::new(BinaryReader::new(section, range.start))? {
+                    hint(&mut hints, next, self.body(next, &body?, &mut room, &mut code)?);
                     heights.push((next, self.height(next)));
                     next += 1;
                 }
             }
         }
         for extra in self.extras.clone() {
-            let body = self.extra(extra)?;
-            add(&mut bodies, &mut hints, next, body);
+            hint(&mut hints, next, self.extra(extra, &mut code));
             heights.push((next, ADDED_HEIGHT));
             next += 1;
         }
@@ -264,13 +271,13 @@ impl<'f> House<'f> {
                 }
                 Payload::CodeSectionStart { .. } => {
                     self.up_to(&mut module, &mut done, Section::Code)?;
-                    Self::code(&mut module, &bodies, &hints);
+                    Self::code(&mut module, &code, &hints);
                     done.code = true;
                 }
                 Payload::DataSection(section) => {
                     self.up_to(&mut module, &mut done, Section::Code)?;
                     if !done.code {
-                        Self::code(&mut module, &bodies, &hints);
+                        Self::code(&mut module, &code, &hints);
                         done.code = true;
                     }
                     let mut data = DataSection::new();
@@ -284,16 +291,16 @@ impl<'f> House<'f> {
         }
         self.up_to(&mut module, &mut done, Section::Code)?;
         if !done.code {
-            Self::code(&mut module, &bodies, &hints);
+            Self::code(&mut module, &code, &hints);
         }
         Ok(Rewritten { bytes: module.finish(), heights })
     }
 
-    fn code(module: &mut Module, bodies: &CodeSection, hints: &BranchHints) {
+    fn code(module: &mut Module, code: &[u8], hints: &BranchHints) {
         if !hints.is_empty() {
             module.section(hints);
         }
-        module.section(bodies);
+        module.section(&RawSection { id: SectionId::Code.into(), data: code });
     }
 
     /// Writes the sections of ours that come before `section`.
@@ -411,25 +418,32 @@ impl<'f> House<'f> {
     }
 
     /// One of the module's own bodies.
-    fn body<'b>(
+    fn body(
         &mut self,
         index: u32,
-        body: &wasmparser::FunctionBody<'b>,
-        function: &mut Function<'b>,
-    ) -> Result<Body, reencode::Error>
-    where
-        'f: 'b,
-    {
+        body: &wasmparser::FunctionBody<'_>,
+        room: &mut Room,
+        section: &mut Vec<u8>,
+    ) -> Result<Vec<BranchHint>, reencode::Error> {
         let facts = self.facts;
         let types = Types { types: &facts.types, functions: &facts.functions };
-        function.read(index, body, &types, &self.costs)?;
+        let summary = &facts.summaries[(index - facts.imported) as usize];
+        let again;
+        let kept = match &summary.kept {
+            Some(extent) => (&facts.kept, extent),
+            None => {
+                room.ops.clear();
+                again = room.ops.read(body, &self.costs)?;
+                (&room.ops, &again)
+            }
+        };
+        let function = &Function::new(types.function(index), body, kept, &mut room.locals)?;
         let plan = self.plans[(index - self.facts.imported) as usize];
         let nothing = || Charges { list: Vec::new(), at_end: false, last_calls: Vec::new() };
         let charges = match plan.flat {
             Some(_) => nothing(),
             None => {
-                let clean = &self.facts.summaries[(index - self.facts.imported) as usize].clean;
-                let charges = segments::charges(function, plan, self, clean);
+                let charges = segments::charges(function, plan, self, &summary.clean);
                 let last_calls = charges.last_calls.clone();
                 if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
             }
@@ -456,11 +470,11 @@ impl<'f> House<'f> {
             block,
             stack: self.settings.stack,
         };
-        emit::body(function, &parts)
+        emit::body(function, &parts, section)
     }
 
     /// A body of ours.
-    fn extra(&mut self, extra: Extra) -> Result<Body, reencode::Error> {
+    fn extra(&mut self, extra: Extra, section: &mut Vec<u8>) -> Vec<BranchHint> {
         // Its type may be one that nothing else has.
         self.extra_type(extra);
         let added = self.added;
@@ -561,7 +575,7 @@ impl<'f> House<'f> {
                 code.end();
             }
         }
-        Ok(code.finish(&locals))
+        code.finish(&locals, section)
     }
 
     /// Gives the fuel in hand back to the pool, or takes from it what is owed.
@@ -585,10 +599,9 @@ impl<'f> House<'f> {
     }
 }
 
-fn add(bodies: &mut CodeSection, hints: &mut BranchHints, index: u32, body: Body) {
-    bodies.raw(&body.bytes);
-    if !body.hints.is_empty() {
-        hints.function_hints(index, body.hints);
+fn hint(all: &mut BranchHints, function: u32, hints: Vec<BranchHint>) {
+    if !hints.is_empty() {
+        all.function_hints(function, hints);
     }
 }
 

@@ -48,6 +48,10 @@ const ADDRESS: u8 = 1 << 2;
 const COMPARES: u8 = 1 << 3;
 /// Its number is a signed one.
 const SIGNED: u8 = 1 << 4;
+/// It names a local.
+const LOCAL: u8 = 1 << 5;
+/// The rewriter may write it otherwise than it was: what branches, calls or selects.
+const REWRITTEN: u8 = 1 << 6;
 
 static CLASSES: [Class; CODES] = {
     let mut classes = [Class::Free; CODES];
@@ -75,19 +79,17 @@ const fn flags_of(code: Code) -> u8 {
     let address = if matches!(cost::class(code), Class::Load | Class::Store | Class::VectorMemory) { ADDRESS } else { 0 };
     address
         | match code {
-            C::Block | C::Loop | C::If => EVENT | SIGNED,
-            C::Else
-            | C::End
-            | C::Br
-            | C::BrIf
-            | C::BrTable
+            C::Block | C::Loop | C::If => EVENT | SIGNED | REWRITTEN,
+            C::Else | C::Br | C::BrIf | C::BrTable | C::Unreachable => EVENT,
+            C::End
             | C::Return
-            | C::Unreachable
             | C::Call
             | C::CallIndirect
             | C::MemoryGrow
             | C::MemoryCopy
-            | C::MemoryFill => EVENT,
+            | C::MemoryFill => EVENT | REWRITTEN,
+            C::Select => REWRITTEN,
+            C::LocalGet | C::LocalSet | C::LocalTee => LOCAL,
             C::I32Const | C::I64Const => SIGNED,
             C::I32Eqz
             | C::I32Eq
@@ -145,12 +147,25 @@ impl Code {
         self.has(MAKES_NAN)
     }
 
+    /// Whether it names a local.
+    #[inline(always)]
+    pub(crate) fn names_local(self) -> bool {
+        self.has(LOCAL)
+    }
+
+    /// Whether the rewriter may write it otherwise than it was, locals aside.
+    #[inline(always)]
+    pub(crate) fn is_rewritten(self) -> bool {
+        self.has(REWRITTEN)
+    }
+
     /// Whether it compares scalars.
     pub(crate) fn compares(self) -> bool {
         self.has(COMPARES)
     }
 
     /// Whether these bytes of an operator with this code are how the encoder spells it. May say no of bytes that are.
+    #[inline]
     pub(crate) fn is_plain(self, bytes: &[u8]) -> bool {
         let [first, rest @ ..] = bytes else { return false };
         if rest.is_empty() {

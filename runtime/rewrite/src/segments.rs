@@ -181,7 +181,7 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
     let (mut unbounded, mut at_end): (Option<usize>, bool) = (None, false);
     let mut looks = Vec::new();
     let (mut last_call, mut doomed) = (last.iter().copied().peekable(), doomed.into_iter().rev().peekable());
-    for &Event { op, cost } in &function.events {
+    for &Event { op, cost } in function.events {
         let at = op as usize;
         let op = &function.ops[at];
         let now = walk.now();
@@ -298,9 +298,9 @@ struct Calls {
 fn calls(function: &Function<'_>) -> Calls {
     let mut reader = LastCalls::default();
     let (mut last, mut others) = (Vec::new(), Vec::new());
-    for &Event { op, .. } in &function.events {
+    for &Event { op, .. } in function.events {
         let code = function.ops[op as usize].code;
-        last.extend(reader.read(op, code));
+        last.extend_from_slice(reader.read(op, code));
         if matches!(
             code,
             Code::Call | Code::CallIndirect | Code::MemoryGrow | Code::MemoryCopy | Code::MemoryFill
@@ -325,7 +325,7 @@ fn doomed(function: &Function<'_>) -> Vec<u32> {
         after: bool,
         otherwise: Option<bool>,
     }
-    let ops = &function.ops;
+    let ops = function.ops;
     let mut branches = Vec::new();
     let mut levels: Vec<Level> = Vec::new();
     // Of what follows the operator looked at.

@@ -4,12 +4,13 @@ use super::{Form, bounded, invalid};
 use crate::{
     At, Counted, Feature, Refusal,
     calls::{LastCalls, Summary},
+    function::{Ops, noted},
     lower::Atomic,
-    op::{Code, Costs, block, number},
+    op::{Code, Costs, block},
 };
 use samebit_spec::param;
 use wasmparser::{
-    BinaryReaderError, BlockType, FrameKind, FrameStack, FuncToValidate, FuncType, FuncValidator,
+    BinaryReaderError, BlockType, BrTable, FrameKind, FrameStack, FuncToValidate, FuncType, FuncValidator,
     FuncValidatorAllocations, FunctionBody, ValidatorResources, VisitOperator, VisitSimdOperator,
 };
 
@@ -21,15 +22,25 @@ pub(super) struct Bodies {
     pub(super) atomics: bool,
     /// Locals of all functions read so far.
     locals: u64,
+    /// Operators of the first functions.
+    pub(super) kept: Ops,
     /// Of the function under way.
     now: Now,
 }
+
+/// Most operators that are kept for the passes after this one: 64 MiB of them. Of further functions they are read
+/// again.
+const KEPT_MAX: usize = 4 << 20;
 
 /// What is known of a function while it is read.
 #[derive(Default)]
 struct Now {
     shape: Shape,
     summary: Summary,
+    /// Offset of the body in the module.
+    start: usize,
+    /// Whether its operators are kept.
+    keep: bool,
     /// Operators read so far.
     number: u32,
     last: LastCalls,
@@ -54,7 +65,7 @@ pub(super) struct Before<'b> {
 
 impl Bodies {
     pub(super) fn new(form: Form, costs: Costs) -> Self {
-        Self { form, costs, atomics: false, locals: 0, now: Now::default() }
+        Self { form, costs, atomics: false, locals: 0, kept: Ops::default(), now: Now::default() }
     }
 
     /// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
@@ -77,7 +88,11 @@ impl Bodies {
         now.summary = Summary { straight: true, ..Summary::default() };
         (now.number, now.to_innermost) = (0, false);
         now.made.clear();
-        now.last = LastCalls::default();
+        now.last.clear();
+        now.start = body.range().start;
+        // An operator has at least one byte.
+        now.keep = self.kept.len() + body.range().len() <= KEPT_MAX;
+        self.kept.begin();
         let mut operands = 0;
         let mut reader = body.get_binary_reader_for_operators().map_err(wrong)?;
         while !reader.eof() {
@@ -103,6 +118,8 @@ impl Bodies {
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(wrong)?;
         let mut summary = core::mem::take(&mut self.now.summary);
+        let extent = self.kept.finish();
+        summary.kept = self.now.keep.then_some(extent);
         let made = &self.now.made;
         summary.indirect = crate::function::position(made.iter().filter(|&&call| call == INDIRECT).count());
         summary.calls = made.iter().copied().filter(|&call| call != INDIRECT && call != LAST).collect();
@@ -165,10 +182,18 @@ impl Bodies {
         }
     }
 
+    /// Notes a table of labels and gives its number.
+    fn table(&mut self, targets: &BrTable<'_>) -> u32 {
+        if self.now.keep { self.kept.table(targets) } else { 0 }
+    }
+
     /// Notes what a valid operator means for its function.
     #[inline(always)]
-    fn note(&mut self, code: Code, value: u32) {
+    fn note(&mut self, offset: usize, code: Code, value: u32) {
         let now = &mut self.now;
+        if now.keep {
+            self.kept.push(&self.costs, crate::function::position(offset - now.start), code, value);
+        }
         let cost = self.costs.own(code);
         now.summary.cost += cost;
         now.summary.stride += cost;
@@ -194,7 +219,7 @@ impl Bodies {
         }
         if code.is_event() {
             // Calls are numbered from 1 on, in the order in which they were made.
-            for call in now.last.read(crate::function::position(now.made.len()), code) {
+            for &call in now.last.read(crate::function::position(now.made.len()), code) {
                 now.made[call as usize - 1] = LAST;
             }
         }
@@ -296,10 +321,10 @@ macro_rules! check {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
             fn $visit(&mut self $($(, $arg: $argty)*)?) -> Result<(), Stop> {
-                let value = number!($op $($($arg)*)?);
+                let value = noted!($op self.bodies, $($($arg)*)?);
                 self.rules(Code::$op, value, feature!($proposal), stringify!($visit))?;
                 self.valid.$visit($($($arg),*)?).map_err(Stop::Invalid)?;
-                self.bodies.note(Code::$op, value);
+                self.bodies.note(self.at.offset, Code::$op, value);
                 Ok(())
             }
         )*
@@ -314,7 +339,7 @@ macro_rules! check_simd {
                 if let Some(valid) = self.valid.simd_visitor() {
                     valid.$visit($($($arg),*)?).map_err(Stop::Invalid)?;
                 }
-                self.bodies.note(Code::$op, 0);
+                self.bodies.note(self.at.offset, Code::$op, 0);
                 Ok(())
             }
         )*

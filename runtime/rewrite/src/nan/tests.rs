@@ -3,7 +3,7 @@
 use super::{Point, points};
 use crate::{
     Nan,
-    function::{Function, Types},
+    function::{Function, Ops, Types},
     op::Costs,
 };
 use wasmparser::{Parser, Payload, TypeRef};
@@ -34,8 +34,9 @@ fn found(text: &str, nan: Nan) -> Vec<String> {
     }
     let types = Types { types: &types, functions: &functions };
     for (index, body) in (imported..).zip(&bodies) {
-        let mut function = Function::default();
-        function.read(index, body, &types, &Costs::new(&samebit_spec::fuel::SAMEBIT_1)).expect("body");
+        let (mut ops, mut locals) = (Ops::default(), Vec::new());
+        let extent = ops.read(body, &Costs::new(&samebit_spec::fuel::SAMEBIT_1)).expect("body");
+        let function = Function::new(types.function(index), body, (&ops, &extent), &mut locals).expect("locals");
         for Point { op, shape } in points(&function, &types, nan) {
             let code = function.ops[op as usize].code;
             names.push(format!("{op} {code:?} {shape:?}"));
