@@ -35,10 +35,9 @@ pub(crate) struct Counted {
     pub(crate) branch: usize,
 }
 
-/// The loop that begins at `at`, when it is a counted one.
-pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Option<Counted> {
+/// The loop that begins at `at` and ends at `end`, when it is a counted one.
+pub(crate) fn counted(function: &Function<'_>, at: usize, end: usize, clean: &[u32]) -> Option<Counted> {
     let ops = function.ops;
-    let end = ops[at].pair as usize;
     let long = ops[at + 1..end].iter().take(BODY_MAX).take_while(|op| !op.code.is_event()).count();
     let branch = at + 1 + long;
     let straight = &ops[at + 1..branch];
@@ -130,7 +129,7 @@ fn branches_to_own(function: &Function<'_>, within: core::ops::Range<usize>) -> 
             Code::Block | Code::Loop | Code::If => depth += 1,
             Code::End => depth = depth.saturating_sub(1),
             Code::Br | Code::BrIf => return op.value == depth,
-            Code::BrTable => return function.labels(op).contains(&depth),
+            Code::BrTable => return function.labels(op.value).contains(&depth),
             _ => {}
         }
         false

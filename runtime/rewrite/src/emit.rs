@@ -300,6 +300,7 @@ pub(crate) fn body<T: Targets>(
         counts: metered && parts.stack && !parts.plan.shallow,
         last_calls: parts.charges.last_calls.iter().copied().peekable(),
         depth: 0,
+        mark: 0,
     };
     writer.write()?;
     let mut locals = Vec::with_capacity(function.locals.len() + writer.scratch.types.len());
@@ -324,6 +325,8 @@ struct Writer<'w, T> {
     last_calls: core::iter::Peekable<core::iter::Copied<core::slice::Iter<'w, u32>>>,
     /// Open blocks of the body itself.
     depth: u32,
+    /// The next of the function's marks.
+    mark: usize,
 }
 
 impl<T: Targets> Writer<'_, T> {
@@ -388,32 +391,33 @@ impl<T: Targets> Writer<'_, T> {
 
     /// The operators from one to before another, and the points that are left then.
     fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
-        let (function, first_moved) = (self.function, if self.metered { self.meter } else { u32::MAX });
-        let mut point = points.first().map_or(usize::MAX, |point| point.op as usize);
+        let (function, marks) = (self.function, self.function.marks);
         // What stays as it is is copied together, up to what does not.
         let mut from = function.ops[begin].at as usize;
-        for (at, op) in (begin..end).zip(&function.ops[begin..end]) {
-            let next = function.end(at);
-            let same = if op.code.names_local() {
-                op.value < first_moved && next - op.at as usize == 2
-            } else {
-                !op.code.is_rewritten() && op.code.is_plain(function.bytes(op.at as usize..next))
-            };
-            if !same {
-                self.code.bytes.extend_from_slice(function.bytes(from..op.at as usize));
-                self.op(at)?;
-                from = next;
+        loop {
+            let mark = marks.get(self.mark).map_or(usize::MAX, |&mark| mark as usize);
+            if mark < begin {
+                self.mark += 1;
+                continue;
             }
-            if at == point {
-                self.code.bytes.extend_from_slice(function.bytes(from..next));
-                from = next;
-                while let Some((point, rest)) = points.split_first()
-                    && point.op as usize == at
-                {
-                    canonical(&mut self.code, &mut self.scratch, point.shape);
-                    points = rest;
-                }
-                point = points.first().map_or(usize::MAX, |point| point.op as usize);
+            let point = points.first().map_or(usize::MAX, |point| point.op as usize);
+            let at = mark.min(point);
+            if at >= end {
+                break;
+            }
+            if at == mark {
+                self.code.bytes.extend_from_slice(function.bytes(from..function.ops[at].at as usize));
+                self.op(at)?;
+                self.mark += 1;
+            } else {
+                self.code.bytes.extend_from_slice(function.bytes(from..function.end(at)));
+            }
+            from = function.end(at);
+            while let Some((point, rest)) = points.split_first()
+                && point.op as usize == at
+            {
+                canonical(&mut self.code, &mut self.scratch, point.shape);
+                points = rest;
             }
         }
         self.code.bytes.extend_from_slice(function.bytes(from..function.end(end - 1)));
@@ -425,7 +429,7 @@ impl<T: Targets> Writer<'_, T> {
     fn counted(&mut self, at: usize, charge: &Charge, loops: &Counted) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
         let (distance, total) = (self.scratch.local(ValType::I32), self.scratch.local(ValType::I64));
-        let changed = self.local(loops.local);
+        let (changed, mark) = (self.local(loops.local), self.mark);
         self.code.op(&Instruction::Block(BlockType::Empty)).op(&Instruction::Block(BlockType::Empty));
         // From here to the bound, in steps, less one step: a distance of nothing is all the way round.
         let bound = match loops.bound {
@@ -466,6 +470,7 @@ impl<T: Targets> Writer<'_, T> {
         self.code.op(&Instruction::BrIf(0)).end().op(&Instruction::Br(1)).end();
         self.code.op(&Instruction::Loop(BlockType::Empty));
         self.code.charge(meter, charge.cost, charge.look, added);
+        self.mark = mark;
         self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().end();
         // What follows the branch stays inside of something, so that its own branches go where they went.

@@ -1,6 +1,6 @@
 //! A function's body, read once: its operators, the types they work on, and where each block begins and ends.
 
-use crate::op::{Code, Costs, Op, constant_length};
+use crate::op::{Code, Costs, Op, constant_length, may_be_odd};
 use core::ops::Range;
 use wasmparser::{
     BinaryReaderError, BlockType, BrTable, FrameKind, FrameStack, FuncType, FunctionBody, ValType, VisitOperator,
@@ -49,6 +49,13 @@ impl<'t> Types<'t> {
 pub(crate) struct Event {
     /// Its index.
     pub(crate) op: u32,
+    pub(crate) code: Code,
+    /// As [`Op::value`].
+    pub(crate) value: u32,
+    /// Of a `block`, `loop`, `if` and `else`: the index of its `end` (of an `if` with `else`: of the `else`). Else 0.
+    pub(crate) end: u32,
+    /// Of an `end`: whether a `loop` is what it ends.
+    pub(crate) ends_loop: bool,
     /// Fuel of the operators since the last event, and its own.
     pub(crate) cost: u64,
 }
@@ -58,13 +65,17 @@ pub(crate) struct Event {
 pub(crate) struct Ops {
     ops: Vec<Op>,
     events: Vec<Event>,
+    /// Those that may be written otherwise than they were.
+    marks: Vec<u32>,
     /// Labels of all `br_table`s, the default of each last, and where those of each end.
     labels: Vec<u32>,
     tables: Vec<u32>,
-    /// Of the body under way: where it began, its blocks that have not ended, and fuel since the last event.
+    /// Of the body under way: where it began, the events that opened blocks which have not ended, fuel since the last
+    /// event, and the function's parameters.
     now: Extent,
-    open: Vec<u32>,
+    open: Vec<usize>,
     cost: u64,
+    params: u32,
 }
 
 /// Where in [`Ops`] a body is, and what is known of all of it.
@@ -72,6 +83,7 @@ pub(crate) struct Ops {
 pub(crate) struct Extent {
     ops: Range<usize>,
     events: Range<usize>,
+    marks: Range<usize>,
     tables: Range<usize>,
     /// Whether the body is left in another way than over its end.
     leaves_early: bool,
@@ -89,27 +101,36 @@ impl Ops {
     pub(crate) fn clear(&mut self) {
         self.ops.clear();
         self.events.clear();
+        self.marks.clear();
         self.labels.clear();
         self.tables.clear();
     }
 
     /// Reads a valid body.
-    pub(crate) fn read(&mut self, body: &FunctionBody<'_>, costs: &Costs) -> Result<Extent, BinaryReaderError> {
-        self.begin();
+    pub(crate) fn read(
+        &mut self,
+        ty: &FuncType,
+        body: &FunctionBody<'_>,
+        costs: &Costs,
+    ) -> Result<Extent, BinaryReaderError> {
+        self.begin(ty.params().len());
         let mut reader = body.get_binary_reader_for_operators()?;
-        let start = body.range().start;
+        let (bytes, start) = (body.as_bytes(), body.range().start);
         while !reader.eof() {
-            let at = position(reader.original_position() - start);
-            reader.visit_operator(&mut Collect { ops: self, costs, at })?;
+            let at = reader.original_position() - start;
+            reader.visit_operator(&mut Collect { ops: self, costs, at: position(at) })?;
+            self.spelled(&bytes[at..], reader.original_position() - start - at);
         }
         Ok(self.finish())
     }
 
     /// Begins a body.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, params: usize) {
+        self.params = position(params);
         self.now = Extent {
             ops: self.ops.len()..0,
             events: self.events.len()..0,
+            marks: self.marks.len()..0,
             tables: self.tables.len()..0,
             ..Extent::default()
         };
@@ -121,6 +142,7 @@ impl Ops {
     pub(crate) fn finish(&mut self) -> Extent {
         self.now.ops.end = self.ops.len();
         self.now.events.end = self.events.len();
+        self.now.marks.end = self.marks.len();
         self.now.tables.end = self.tables.len();
         self.now.clone()
     }
@@ -140,28 +162,48 @@ impl Ops {
         if code.makes_nan() {
             self.now.makes_nan = true;
         }
-        self.ops.push(Op { code, value, pair: 0, at });
+        if code.is_rewritten() || code.names_local() && value >= self.params {
+            self.mark();
+        }
+        self.ops.push(Op { code, value, at });
         if code.is_event() {
             self.event(costs, code, value);
         }
     }
 
+    /// Notes that the next operator may be written otherwise.
+    fn mark(&mut self) {
+        self.marks.push(position(self.ops.len() - self.now.ops.start));
+    }
+
+    /// Notes how the last operator was spelled: by the first `len` bytes.
+    #[inline(always)]
+    pub(crate) fn spelled(&mut self, bytes: &[u8], len: usize) {
+        if may_be_odd(bytes, len) {
+            let last = position(self.ops.len() - self.now.ops.start - 1);
+            if self.marks[self.now.marks.start..].last() != Some(&last) {
+                self.marks.push(last);
+            }
+        }
+    }
+
     fn event(&mut self, costs: &Costs, code: Code, value: u32) {
-        let body = &mut self.ops[self.now.ops.start..];
+        let body = &self.ops[self.now.ops.start..];
         let at = body.len() - 1;
         let op = position(at);
+        let mut ends_loop = false;
         match code {
-            Code::Block | Code::Loop | Code::If => self.open.push(op),
+            Code::Block | Code::Loop | Code::If => self.open.push(self.events.len()),
             Code::Else => {
                 if let Some(begin) = self.open.pop() {
-                    body[begin as usize].pair = op;
+                    self.events[begin].end = op;
                 }
-                self.open.push(op);
+                self.open.push(self.events.len());
             }
             Code::End => {
                 if let Some(begin) = self.open.pop() {
-                    body[begin as usize].pair = op;
-                    body[at].pair = begin;
+                    self.events[begin].end = op;
+                    ends_loop = self.events[begin].code == Code::Loop;
                 }
             }
             Code::Return => self.now.leaves_early = true,
@@ -176,7 +218,7 @@ impl Ops {
             }
             _ => {}
         }
-        self.events.push(Event { op, cost: core::mem::take(&mut self.cost) });
+        self.events.push(Event { op, code, value, end: 0, ends_loop, cost: core::mem::take(&mut self.cost) });
     }
 }
 
@@ -198,6 +240,8 @@ pub(crate) struct Function<'a> {
     pub(crate) ops: &'a [Op],
     /// Those of them that are no straight-line code.
     pub(crate) events: &'a [Event],
+    /// Those that may be written otherwise than they were. All others are as the encoder spells them.
+    pub(crate) marks: &'a [u32],
     /// Whether the body is left in another way than over its end.
     pub(crate) leaves_early: bool,
     /// Whether an operator may make a NaN.
@@ -227,6 +271,7 @@ impl<'a> Function<'a> {
             locals,
             ops: &ops.ops[extent.ops.clone()],
             events: &ops.events[extent.events.clone()],
+            marks: &ops.marks[extent.marks.clone()],
             leaves_early: extent.leaves_early,
             makes_nan: extent.makes_nan,
             bytes: body.as_bytes(),
@@ -235,9 +280,9 @@ impl<'a> Function<'a> {
         })
     }
 
-    /// The labels of a `br_table`, the default last.
-    pub(crate) fn labels(&self, table: &Op) -> &'a [u32] {
-        labels(self.labels, self.tables, table.value)
+    /// The labels of a `br_table` by its number, the default last.
+    pub(crate) fn labels(&self, table: u32) -> &'a [u32] {
+        labels(self.labels, self.tables, table)
     }
 
     /// Where an operator ends within the body.

@@ -433,7 +433,7 @@ impl<'f> House<'f> {
             Some(extent) => (&facts.kept, extent),
             None => {
                 room.ops.clear();
-                again = room.ops.read(body, &self.costs)?;
+                again = room.ops.read(types.function(index), body, &self.costs)?;
                 (&room.ops, &again)
             }
         };

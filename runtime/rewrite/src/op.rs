@@ -193,6 +193,28 @@ impl Code {
     }
 }
 
+/// Whether the first `len` bytes may be no operator as the encoder spells it. Says yes of some that are, and never no of
+/// one that is not: whatever it says yes of is for [`Code::is_plain`] to look at.
+#[inline(always)]
+pub(crate) fn may_be_odd(bytes: &[u8], len: usize) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    if len == 1 {
+        return false;
+    }
+    let Some(&word) = bytes.first_chunk::<8>().filter(|_| len <= 8) else { return true };
+    let word = u64::from_le_bytes(word);
+    // A byte that goes on and then one that says nothing more: 0, or a sign that was there already.
+    let goes_on = word & TOPS;
+    let negative = goes_on & word << 1;
+    let idle = (goes_on << 8 & zeros(word) | negative << 8 & zeros(word ^ ONES * 0x7f)) << (64 - 8 * len);
+    // An address that names its memory: of a load or store, or of whatever has a prefix.
+    let address = word & 0xff;
+    let named = address.wrapping_sub(0x28) < 0x17 && word & 0x4000 != 0 || address >= 0xfc;
+    idle != 0 || named
+}
+
 /// What each code costs by a table.
 pub(crate) struct Costs {
     own: [u32; CODES],
@@ -223,9 +245,6 @@ pub(crate) struct Op {
     /// The local, function, type or label that it names, a block's type ([`Op::block`]), the bits of an `i32` or `f32`
     /// constant, or which table of labels is its own. 0 when it has none of these.
     pub(crate) value: u32,
-    /// Of a `block`, `loop`, `if` and `else`: the index of its `end` (of an `if` with `else`: of the `else`). Of an
-    /// `end`: the index of the `block`, `loop`, `if` or `else` that it ends. Else 0.
-    pub(crate) pair: u32,
     /// Its first byte within the body.
     pub(crate) at: u32,
 }

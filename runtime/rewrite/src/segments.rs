@@ -181,20 +181,19 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
     let (mut unbounded, mut at_end): (Option<usize>, bool) = (None, false);
     let mut looks = Vec::new();
     let (mut last_call, mut doomed) = (last.iter().copied().peekable(), doomed.into_iter().rev().peekable());
-    for &Event { op, cost } in function.events {
-        let at = op as usize;
-        let op = &function.ops[at];
+    for op in function.events {
+        let at = op.op as usize;
         let now = walk.now();
         if let Some(now) = now {
-            walk.charges[now].cost += cost;
+            walk.charges[now].cost += op.cost;
         }
         match op.code {
             Code::Block => walk.enter(Kind::Block, now, now),
             Code::Loop => {
                 let inside = others.partition_point(|&call| (call as usize) < at);
-                let has_calls = others.get(inside).is_some_and(|&call| call < op.pair);
+                let has_calls = others.get(inside).is_some_and(|&call| call < op.end);
                 let look = if has_calls { Look::Call } else { Look::Inline };
-                let header = now.map(|_| match counted(function, at, clean) {
+                let header = now.map(|_| match counted(function, at, op.end as usize, clean) {
                     Some(counted) => {
                         let header = walk.looking(at, look);
                         walk.charges[header].counted = Some(counted);
@@ -236,7 +235,7 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
             }
             Code::BrTable => {
                 if now.is_some() {
-                    for &label in function.labels(op) {
+                    for &label in function.labels(op.value) {
                         walk.branch(at, label, false);
                     }
                 }
@@ -298,8 +297,7 @@ struct Calls {
 fn calls(function: &Function<'_>) -> Calls {
     let mut reader = LastCalls::default();
     let (mut last, mut others) = (Vec::new(), Vec::new());
-    for &Event { op, .. } in function.events {
-        let code = function.ops[op as usize].code;
+    for &Event { op, code, .. } in function.events {
         last.extend_from_slice(reader.read(op, code));
         if matches!(
             code,
@@ -325,13 +323,11 @@ fn doomed(function: &Function<'_>) -> Vec<u32> {
         after: bool,
         otherwise: Option<bool>,
     }
-    let ops = function.ops;
     let mut branches = Vec::new();
     let mut levels: Vec<Level> = Vec::new();
     // Of what follows the operator looked at.
     let mut next = false;
-    for event in function.events.iter().rev() {
-        let op = &ops[event.op as usize];
+    for op in function.events.iter().rev() {
         let target = |levels: &[Level], depth: u32| {
             levels.len().checked_sub(1 + depth as usize).is_some_and(|level| levels[level].label)
         };
@@ -341,8 +337,7 @@ fn doomed(function: &Function<'_>) -> Vec<u32> {
                 false
             }
             Code::End => {
-                let is_loop = ops[op.pair as usize].code == Code::Loop;
-                levels.push(Level { label: next && !is_loop, after: next, otherwise: None });
+                                levels.push(Level { label: next && !op.ends_loop, after: next, otherwise: None });
                 next
             }
             Code::Else => match levels.last_mut() {
@@ -364,11 +359,11 @@ fn doomed(function: &Function<'_>) -> Vec<u32> {
             Code::BrIf => {
                 let is_doomed = target(&levels, op.value);
                 if is_doomed {
-                    branches.push(event.op);
+                    branches.push(op.op);
                 }
                 is_doomed && next
             }
-            Code::BrTable => function.labels(op).iter().all(|&depth| target(&levels, depth)),
+            Code::BrTable => function.labels(op.value).iter().all(|&depth| target(&levels, depth)),
             Code::Return => false,
             Code::Unreachable => true,
             _ => next,

@@ -76,6 +76,7 @@ impl Bodies {
         body: &FunctionBody<'_>,
         allocations: FuncValidatorAllocations,
     ) -> Result<(Summary, FuncValidatorAllocations), Refusal> {
+        let ty = function.ty;
         let mut validator = function.into_validator(allocations);
         let index = Some(validator.index());
         let place = |offset| At { function: index, offset };
@@ -92,8 +93,8 @@ impl Bodies {
         now.start = body.range().start;
         // An operator has at least one byte.
         now.keep = self.kept.len() + body.range().len() <= KEPT_MAX;
-        self.kept.begin();
-        let mut operands = 0;
+        self.kept.begin(before.types.get(ty as usize).map_or(0, |ty| ty.params().len()));
+        let (bytes, mut operands) = (body.as_bytes(), 0);
         let mut reader = body.get_binary_reader_for_operators().map_err(wrong)?;
         while !reader.eof() {
             let at = place(reader.original_position());
@@ -103,6 +104,10 @@ impl Bodies {
                 Stop::Invalid(error) => wrong(error),
                 Stop::Refused(refusal) => *refusal,
             })?;
+            if self.now.keep {
+                let begin = at.offset - self.now.start;
+                self.kept.spelled(&bytes[begin..], reader.original_position() - at.offset);
+            }
             let height = validator.operand_stack_height();
             if height > operands {
                 operands = height;

@@ -333,7 +333,7 @@ impl<'f> Reader<'f> {
             }
             Code::BrTable => {
                 self.pop();
-                for &label in self.function.labels(op) {
+                for &label in self.function.labels(op.value) {
                     self.branch(at, label);
                 }
                 self.live = false;

@@ -35,7 +35,7 @@ fn found(text: &str, nan: Nan) -> Vec<String> {
     let types = Types { types: &types, functions: &functions };
     for (index, body) in (imported..).zip(&bodies) {
         let (mut ops, mut locals) = (Ops::default(), Vec::new());
-        let extent = ops.read(body, &Costs::new(&samebit_spec::fuel::SAMEBIT_1)).expect("body");
+        let extent = ops.read(types.function(index), body, &Costs::new(&samebit_spec::fuel::SAMEBIT_1)).expect("body");
         let function = Function::new(types.function(index), body, (&ops, &extent), &mut locals).expect("locals");
         for Point { op, shape } in points(&function, &types, nan) {
             let code = function.ops[op as usize].code;
