@@ -117,8 +117,9 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
             reader.summaries.push(summary);
         }
         // All that is said outside bodies comes before them, and is far cheaper to check.
-        if matches!(payload, Payload::CodeSectionStart { .. }) {
+        if let Payload::CodeSectionStart { size, .. } = payload {
             reader.check()?;
+            bodies.code(size);
         }
         reader.take(payload)?;
     }

@@ -105,7 +105,7 @@ pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
             let (mut depth, mut stride, mut cost) = (0_u64, summary.stride, summary.cost);
             for &callee in &summary.calls {
                 let Some(callee) = callee.checked_sub(imported).map(|callee| callee as usize) else {
-                    // The host charges its own work and leaves nothing in hand; the stack that it needs is kept apart.
+                    // The host charges its own work, and its caller comes back with a chunk in hand; the stack that it needs is kept apart.
                     flat = false;
                     depth = depth.max(1);
                     continue;

@@ -97,6 +97,13 @@ impl Ops {
         self.ops.len()
     }
 
+    /// Makes room for code of this many bytes, as compilers write it: memory that grows is copied.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.ops.reserve(bytes / 2 + bytes / 16);
+        self.events.reserve(bytes / 6);
+        self.marks.reserve(bytes / 4);
+    }
+
     /// Forgets all bodies.
     pub(crate) fn clear(&mut self) {
         self.ops.clear();

@@ -541,6 +541,7 @@ impl<'f> House<'f> {
                     code.get(param);
                 });
                 code.op(&Instruction::Call(function)).get(meter);
+                self.take(&mut code);
                 code.end();
             }
             Extra::Stub(function) => {
@@ -563,7 +564,9 @@ impl<'f> House<'f> {
                     code.get(param);
                 });
                 let height = param::STACK_HEIGHT_MAX << (param::METER_FUEL_SIGN + 1);
-                code.i64(height.cast_signed()).op(&Instruction::Call(self.metered(function))).set(meter);
+                code.i64(height.cast_signed());
+                self.take(&mut code);
+                code.op(&Instruction::Call(self.metered(function))).set(meter);
                 self.give_back(&mut code, meter);
                 if let Some(exception) = self.facts.exception {
                     let pool = self.added.pool;
@@ -586,7 +589,15 @@ impl<'f> House<'f> {
         code.get(meter).in_hand(meter).op(&Instruction::I64Sub).set(meter);
     }
 
-    /// Charges what may be more than is ever in hand.
+    /// Takes a chunk in hand, with the meter on top of the stack: whatever is done from here on is paid for, also when it
+    /// ends in a trap.
+    fn take(&self, code: &mut Code) {
+        if self.settings.meter {
+            code.op(&Instruction::Call(self.added.draw));
+        }
+    }
+
+    /// Charges what may be more than is ever in hand, and takes a chunk.
     fn pay(&self, code: &mut Code, cost: u32, meter: u32) {
         if !self.settings.meter {
             return;
@@ -594,8 +605,7 @@ impl<'f> House<'f> {
         let pool = self.added.pool;
         self.give_back(code, meter);
         code.op(&Instruction::GlobalGet(pool)).get(cost).op(&Instruction::I64Sub).op(&Instruction::GlobalSet(pool));
-        code.op(&Instruction::GlobalGet(pool)).i64(0).op(&Instruction::I64LtS);
-        code.rarely().halt(&self.added, Halt::Fuel).end();
+        code.draw(meter, &self.added);
     }
 }
 

@@ -251,7 +251,7 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
             Code::Unreachable => walk.set_now(None),
             Code::Call | Code::CallIndirect if last_call.next_if_eq(&position(at)).is_some() => {}
             Code::Call => {
-                // An import comes back with nothing in hand.
+                // An import comes back with a chunk in hand.
                 if let Some(callee) = callees.plan(op.value) {
                     if let (Some(now), Some(flat)) = (now, callee.flat) {
                         walk.charges[now].cost += flat;

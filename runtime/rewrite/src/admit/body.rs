@@ -68,6 +68,11 @@ impl Bodies {
         Self { form, costs, atomics: false, locals: 0, kept: Ops::default(), now: Now::default() }
     }
 
+    /// Makes room for code of this many bytes.
+    pub(super) fn code(&mut self, bytes: u32) {
+        self.kept.reserve((bytes as usize).min(KEPT_MAX));
+    }
+
     /// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
     pub(super) fn read(
         &mut self,
