@@ -48,6 +48,8 @@ struct Now {
     made: Vec<u32>,
     /// Whether the operator just read was a `br_if` to the innermost label.
     to_innermost: bool,
+    /// Why the body is refused.
+    stop: Option<Stop>,
 }
 
 /// A call through a table.
@@ -104,11 +106,13 @@ impl Bodies {
         while !reader.eof() {
             let at = place(reader.original_position());
             let valid = validator.visitor(at.offset);
-            let read = reader.visit_operator(&mut Checked { valid, at, before, bodies: self }).map_err(wrong)?;
-            read.map_err(|stop| match stop {
-                Stop::Invalid(error) => wrong(error),
-                Stop::Refused(refusal) => *refusal,
-            })?;
+            reader.visit_operator(&mut Checked { valid, at, before, bodies: self }).map_err(wrong)?;
+            if let Some(stop) = self.now.stop.take() {
+                return Err(match stop {
+                    Stop::Invalid(error) => wrong(error),
+                    Stop::Refused(refusal) => *refusal,
+                });
+            }
             if self.now.keep {
                 let begin = at.offset - self.now.start;
                 self.kept.spelled(&bytes[begin..], reader.original_position() - at.offset);
@@ -128,6 +132,7 @@ impl Bodies {
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(wrong)?;
         let mut summary = core::mem::take(&mut self.now.summary);
+        summary.stride += summary.cost;
         let extent = self.kept.finish();
         summary.kept = self.now.keep.then_some(extent);
         let made = &self.now.made;
@@ -206,7 +211,6 @@ impl Bodies {
         }
         let cost = self.costs.own(code);
         now.summary.cost += cost;
-        now.summary.stride += cost;
         now.number += 1;
         match code {
             Code::Else | Code::End => {}
@@ -255,10 +259,20 @@ struct Checked<'c, V> {
 }
 
 impl<V> Checked<'_, V> {
+    /// Our own rules.
     #[inline(always)]
     fn rules(&mut self, code: Code, value: u32, feature: Option<Feature>, visitor: &'static str) -> Result<(), Stop> {
         self.bodies.allowed(self.at, self.before.tags, code, feature, visitor).map_err(refused)?;
         self.bodies.now.shape.read(self.at, code, value, self.before.types).map_err(refused)
+    }
+
+    /// Goes on when nothing speaks against it.
+    #[inline(always)]
+    fn take(&mut self, checked: Result<(), Stop>, code: Code, value: u32) {
+        match checked {
+            Ok(()) => self.bodies.note(self.at.offset, code, value),
+            Err(stop) => self.bodies.now.stop = Some(stop),
+        }
     }
 }
 
@@ -330,12 +344,12 @@ macro_rules! feature {
 macro_rules! check {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
-            fn $visit(&mut self $($(, $arg: $argty)*)?) -> Result<(), Stop> {
+            #[inline]
+            fn $visit(&mut self $($(, $arg: $argty)*)?) {
                 let value = noted!($op self.bodies, $($($arg)*)?);
-                self.rules(Code::$op, value, feature!($proposal), stringify!($visit))?;
-                self.valid.$visit($($($arg),*)?).map_err(Stop::Invalid)?;
-                self.bodies.note(self.at.offset, Code::$op, value);
-                Ok(())
+                let checked = self.rules(Code::$op, value, feature!($proposal), stringify!($visit));
+                let checked = checked.and_then(|()| self.valid.$visit($($($arg),*)?).map_err(Stop::Invalid));
+                self.take(checked, Code::$op, value);
             }
         )*
     };
@@ -344,13 +358,13 @@ macro_rules! check {
 macro_rules! check_simd {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
         $(
-            fn $visit(&mut self $($(, $arg: $argty)*)?) -> Result<(), Stop> {
-                self.rules(Code::$op, 0, feature!($proposal), stringify!($visit))?;
-                if let Some(valid) = self.valid.simd_visitor() {
-                    valid.$visit($($($arg),*)?).map_err(Stop::Invalid)?;
-                }
-                self.bodies.note(self.at.offset, Code::$op, 0);
-                Ok(())
+            fn $visit(&mut self $($(, $arg: $argty)*)?) {
+                let checked = self.rules(Code::$op, 0, feature!($proposal), stringify!($visit));
+                let checked = checked.and_then(|()| match self.valid.simd_visitor() {
+                    Some(valid) => valid.$visit($($($arg),*)?).map_err(Stop::Invalid),
+                    None => Ok(()),
+                });
+                self.take(checked, Code::$op, 0);
             }
         )*
     };
@@ -360,7 +374,7 @@ impl<'a, V> VisitOperator<'a> for Checked<'_, V>
 where
     V: VisitOperator<'a, Output = Result<(), BinaryReaderError>>,
 {
-    type Output = Result<(), Stop>;
+    type Output = ();
 
     fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Self::Output>> {
         Some(self)
