@@ -76,18 +76,15 @@ static FLAGS: [u8; CODES] = {
 
 const fn flags_of(code: Code) -> u8 {
     use Code as C;
-    let address = if matches!(cost::class(code), Class::Load | Class::Store | Class::VectorMemory) { ADDRESS } else { 0 };
+    let address =
+        if matches!(cost::class(code), Class::Load | Class::Store | Class::VectorMemory) { ADDRESS } else { 0 };
     address
         | match code {
             C::Block | C::Loop | C::If => EVENT | SIGNED | REWRITTEN,
             C::Else | C::Br | C::BrIf | C::BrTable | C::Unreachable => EVENT,
-            C::End
-            | C::Return
-            | C::Call
-            | C::CallIndirect
-            | C::MemoryGrow
-            | C::MemoryCopy
-            | C::MemoryFill => EVENT | REWRITTEN,
+            C::End | C::Return | C::Call | C::CallIndirect | C::MemoryGrow | C::MemoryCopy | C::MemoryFill => {
+                EVENT | REWRITTEN
+            }
             C::Select => REWRITTEN,
             C::LocalGet | C::LocalSet | C::LocalTee => LOCAL,
             C::I32Const | C::I64Const => SIGNED,
@@ -207,8 +204,9 @@ pub(crate) fn may_be_odd(bytes: &[u8], len: usize) -> bool {
     let word = u64::from_le_bytes(word);
     // A byte that goes on and then one that says nothing more: 0, or a sign that was there already.
     let goes_on = word & TOPS;
-    let negative = goes_on & word << 1;
-    let idle = (goes_on << 8 & zeros(word) | negative << 8 & zeros(word ^ ONES * 0x7f)) << (64 - 8 * len);
+    let negative = goes_on & (word << 1);
+    let idle = ((goes_on << 8) & zeros(word)) | ((negative << 8) & zeros(word ^ (ONES * 0x7f)));
+    let idle = idle << (64 - 8 * len);
     // An address that names its memory: of a load or store, or of whatever has a prefix.
     let address = word & 0xff;
     let named = address.wrapping_sub(0x28) < 0x17 && word & 0x4000 != 0 || address >= 0xfc;

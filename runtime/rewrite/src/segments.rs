@@ -299,10 +299,7 @@ fn calls(function: &Function<'_>) -> Calls {
     let (mut last, mut others) = (Vec::new(), Vec::new());
     for &Event { op, code, .. } in function.events {
         last.extend_from_slice(reader.read(op, code));
-        if matches!(
-            code,
-            Code::Call | Code::CallIndirect | Code::MemoryGrow | Code::MemoryCopy | Code::MemoryFill
-        ) {
+        if matches!(code, Code::Call | Code::CallIndirect | Code::MemoryGrow | Code::MemoryCopy | Code::MemoryFill) {
             others.push(op);
         }
     }
@@ -337,7 +334,7 @@ fn doomed(function: &Function<'_>) -> Vec<u32> {
                 false
             }
             Code::End => {
-                                levels.push(Level { label: next && !op.ends_loop, after: next, otherwise: None });
+                levels.push(Level { label: next && !op.ends_loop, after: next, otherwise: None });
                 next
             }
             Code::Else => match levels.last_mut() {

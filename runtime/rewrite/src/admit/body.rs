@@ -107,7 +107,9 @@ impl Bodies {
             let at = place(reader.original_position());
             let valid = validator.visitor(at.offset);
             reader.visit_operator(&mut Checked { valid, at, before, bodies: self }).map_err(wrong)?;
-            if let Some(stop) = self.now.stop.take() {
+            if self.now.stop.is_some()
+                && let Some(stop) = self.now.stop.take()
+            {
                 return Err(match stop {
                     Stop::Invalid(error) => wrong(error),
                     Stop::Refused(refusal) => *refusal,
@@ -122,12 +124,13 @@ impl Bodies {
                 operands = height;
                 bounded(at, Counted::Operands, operands.into(), param::FUNCTION_OPERANDS_MAX)?;
             }
-            if core::mem::take(&mut self.now.to_innermost)
-                && validator.get_control_frame(0).is_some_and(|frame| {
+            if self.now.to_innermost {
+                self.now.to_innermost = false;
+                if validator.get_control_frame(0).is_some_and(|frame| {
                     frame.kind == FrameKind::Loop && !frame.unreachable && frame.height == height as usize
-                })
-            {
-                self.now.summary.clean.push(self.now.number - 1);
+                }) {
+                    self.now.summary.clean.push(self.now.number - 1);
+                }
             }
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(wrong)?;
@@ -339,7 +342,6 @@ macro_rules! feature {
         Some(Feature::Other)
     };
 }
-
 
 macro_rules! check {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {

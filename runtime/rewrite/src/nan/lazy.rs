@@ -624,13 +624,7 @@ impl<'f> Reader<'f> {
 /// Whether this is an operator that dead code may have without opening a construct.
 fn arity_or_control(code: Code) -> Option<()> {
     match code {
-        Code::Br
-        | Code::BrIf
-        | Code::BrTable
-        | Code::Return
-        | Code::Call
-        | Code::CallIndirect
-        | Code::Else => Some(()),
+        Code::Br | Code::BrIf | Code::BrTable | Code::Return | Code::Call | Code::CallIndirect | Code::Else => Some(()),
         _ => arity(code).map(|_| ()),
     }
 }

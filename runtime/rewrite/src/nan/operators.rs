@@ -1,10 +1,7 @@
 //! What each operator does to the floats that it takes and gives, as [`super::lazy`] sees it.
 
 use super::Shape;
-use crate::{
-    function::Function,
-    op::Code,
-};
+use crate::{function::Function, op::Code};
 
 /// Facts that hold for a value in every run. "Eager" is the value that the same place has when every result of
 /// arithmetic is made canonical at once; "here" is the value that the code with fewer points has. Facts of a
