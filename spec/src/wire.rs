@@ -23,6 +23,16 @@ pub fn derive(context: &str, bytes: &[u8]) -> [u8; 32] {
     blake3::derive_key(context, bytes)
 }
 
+/// The same over several pieces, one after the other.
+#[must_use]
+pub fn derive_all(context: &str, pieces: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    hasher.finalize().into()
+}
+
 /// The canonical bytes of a value.
 ///
 /// # Panics

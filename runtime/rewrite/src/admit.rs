@@ -3,24 +3,22 @@
 //! Our own limits come before the validator's, section by section, so that no limit of a library decides what
 //! is admitted and no count is trusted before it is bounded.
 
-use crate::{
-    At, Counted, Feature, GlobalType, Refusal,
-    calls::{LastCalls, Summary},
-    cost,
-    lower::Atomic,
-};
+mod body;
+
+use crate::{At, Counted, Feature, GlobalType, Refusal, calls::Summary, function::Ops, op::Costs};
+use body::{Before, Bodies};
 use samebit_spec::{
     abi,
-    fuel::{Class, FuelTable},
+    fuel::FuelTable,
     param,
     task::TaskForm,
     wasi::{self, CoreType, Signature},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use wasmparser::{
-    BinaryReaderError, BlockType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FrameKind,
-    FuncToValidate, FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Operator, Parser, Payload, TypeRef,
-    ValType, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    BinaryReaderError, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FuncType,
+    FuncValidatorAllocations, MemoryType, Operator, Parser, Payload, TypeRef, ValType, ValidPayload, Validator,
+    WasmFeatures,
 };
 
 /// Which rules apply beside those of the features and limits.
@@ -57,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) table_functions: Vec<u32>,
     /// Of the functions that the module defines.
     pub(crate) summaries: Vec<Summary>,
+    /// Operators of the functions whose summaries say so.
+    pub(crate) kept: Ops,
     /// Whether it has exceptions or atomics.
     pub(crate) to_lower: bool,
     /// The global that is not 0 while an exception is in flight. Known once it is lowered.
@@ -104,21 +104,26 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
     };
     let mut validator = Validator::new_with_features(features() | more);
     let mut allocations = FuncValidatorAllocations::default();
-    let mut reader = Reader::new(rules, form, *fuel);
+    let mut reader = Reader::new(rules, form);
+    let mut bodies = Bodies::new(form, Costs::new(fuel));
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| invalid(None, &error))?;
         reader.limits(&payload)?;
         let valid = validator.payload(&payload).map_err(|error| invalid(None, &error))?;
         if let ValidPayload::Func(function, body) = valid {
-            allocations = reader.function_body(function, &body, allocations)?;
+            let before = Before { types: &reader.types, tags: reader.tags > 0 };
+            let summary;
+            (summary, allocations) = bodies.read(before, function, &body, allocations)?;
+            reader.summaries.push(summary);
         }
         // All that is said outside bodies comes before them, and is far cheaper to check.
-        if matches!(payload, Payload::CodeSectionStart { .. }) {
+        if let Payload::CodeSectionStart { size, .. } = payload {
             reader.check()?;
+            bodies.code(size);
         }
         reader.take(payload)?;
     }
-    reader.facts()
+    reader.facts(bodies)
 }
 
 /// The validator's error at its own offset.
@@ -140,8 +145,6 @@ struct Reader {
     form: Form,
     /// Tags: without one there are no exceptions.
     tags: u32,
-    atomics: bool,
-    fuel: FuelTable,
     types: Vec<FuncType>,
     /// Type of each function, imported ones first.
     functions: Vec<u32>,
@@ -157,19 +160,15 @@ struct Reader {
     table_functions: Vec<u32>,
     table_elements: u64,
     data_bytes: u64,
-    /// Of all functions read so far.
-    locals: u64,
     summaries: Vec<Summary>,
 }
 
 impl Reader {
-    fn new(rules: Rules, form: Form, fuel: FuelTable) -> Self {
+    fn new(rules: Rules, form: Form) -> Self {
         Self {
             rules,
             form,
             tags: 0,
-            atomics: false,
-            fuel,
             types: Vec::new(),
             functions: Vec::new(),
             imported: 0,
@@ -183,7 +182,6 @@ impl Reader {
             table_functions: Vec::new(),
             table_elements: 0,
             data_bytes: 0,
-            locals: 0,
             summaries: Vec::new(),
         }
     }
@@ -406,7 +404,7 @@ impl Reader {
         }
     }
 
-    fn facts(self) -> Result<Facts, Refusal> {
+    fn facts(self, bodies: Bodies) -> Result<Facts, Refusal> {
         let form = self.check()?;
         let kept = |name: &str| match (self.rules, form) {
             (Rules::Library, _) => true,
@@ -437,112 +435,10 @@ impl Reader {
             globals: self.globals,
             table_functions: self.table_functions,
             summaries: self.summaries,
-            to_lower: self.tags > 0 || self.atomics,
+            to_lower: self.tags > 0 || bodies.atomics,
+            kept: bodies.kept,
             exception: None,
         })
-    }
-
-    /// Refuses an instruction that the profile leaves out and that is not lowered.
-    fn allowed(&mut self, at: At, operator: &Operator<'_>) -> Result<(), Refusal> {
-        let (feature, instruction) = family(operator);
-        match operator {
-            Operator::MemoryInit { .. } | Operator::DataDrop { .. } | Operator::ElemDrop { .. } => {
-                return Err(Refusal::SegmentUse { at, instruction });
-            }
-            Operator::TableInit { .. }
-            | Operator::TableCopy { .. }
-            | Operator::TableSet { .. }
-            | Operator::TableGrow { .. }
-            | Operator::TableFill { .. } => return Err(Refusal::TableChange { at, instruction }),
-            Operator::TryTable { .. }
-            | Operator::Throw { .. }
-            | Operator::ThrowRef
-            | Operator::RefNull { .. }
-            | Operator::RefIsNull
-                if self.tags > 0 =>
-            {
-                return Ok(());
-            }
-            _ => {}
-        }
-        match feature {
-            None => Ok(()),
-            Some(Feature::Threads) if self.form == Form::Published && Atomic::of(operator).is_some() => {
-                self.atomics = true;
-                Ok(())
-            }
-            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction.to_string() }),
-        }
-    }
-
-    /// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
-    fn function_body(
-        &mut self,
-        function: FuncToValidate<ValidatorResources>,
-        body: &FunctionBody<'_>,
-        allocations: FuncValidatorAllocations,
-    ) -> Result<FuncValidatorAllocations, Refusal> {
-        let mut validator = function.into_validator(allocations);
-        let index = Some(validator.index());
-        let place = |offset| At { function: index, offset };
-        let wrong = |error: BinaryReaderError| invalid(index, &error);
-        let start = body.range().start;
-        bounded(place(start), Counted::BodyBytes, body.range().len() as u64, param::FUNCTION_BYTES_MAX as u64)?;
-        let mut locals = 0_u64;
-        let mut groups = body.get_locals_reader().map_err(wrong)?;
-        for _ in 0..groups.get_count() {
-            let offset = groups.original_position();
-            let (count, ty) = groups.read().map_err(wrong)?;
-            locals += u64::from(count);
-            bounded(place(offset), Counted::Locals, locals, param::FUNCTION_LOCALS_MAX.into())?;
-            self.locals += u64::from(count);
-            bounded(place(offset), Counted::ModuleLocals, self.locals, param::MODULE_LOCALS_MAX)?;
-            validator.define_locals(offset, count, ty).map_err(wrong)?;
-        }
-        let mut operators = body.get_operators_reader().map_err(wrong)?;
-        let mut shape = Shape::new(body.range().len() as u64, validator.len_locals().into());
-        let mut summary = Summary { straight: true, ..Summary::default() };
-        let (mut operands, mut number) = (0, 0_u32);
-        let mut last = LastCalls::default();
-        let mut made: Vec<Option<u32>> = Vec::new();
-        while !operators.eof() {
-            let (operator, offset) = operators.read_with_offset().map_err(wrong)?;
-            self.allowed(place(offset), &operator)?;
-            shape.read(place(offset), &operator, &self.types)?;
-            validator.op(offset, &operator).map_err(wrong)?;
-            operands = operands.max(validator.operand_stack_height());
-            bounded(place(offset), Counted::Operands, operands.into(), param::FUNCTION_OPERANDS_MAX)?;
-            if matches!(operator, Operator::BrIf { relative_depth: 0 })
-                && validator.get_control_frame(0).is_some_and(|frame| {
-                    frame.kind == FrameKind::Loop
-                        && !frame.unreachable
-                        && frame.height == validator.operand_stack_height() as usize
-                })
-            {
-                summary.clean.push(number);
-            }
-            number += 1;
-            summarise(&mut summary, &operator, &self.fuel);
-            match operator {
-                Operator::Call { function_index } => made.push(Some(function_index)),
-                Operator::CallIndirect { .. } => made.push(None),
-                _ => {}
-            }
-            for call in last.read(made.len(), &operator) {
-                // Numbered from 1 on, in the order in which they were made.
-                made[call - 1] = Some(u32::MAX);
-            }
-        }
-        operators.finish().map_err(wrong)?;
-        summary.indirect = crate::function::position(made.iter().filter(|call| call.is_none()).count());
-        summary.calls = made.into_iter().flatten().filter(|&call| call != u32::MAX).collect();
-        let slots = u64::from(validator.len_locals()) + u64::from(operands);
-        let bytes = param::STACK_FRAME_BYTES
-            + param::STACK_SLOT_BYTES * slots
-            + param::STACK_BODY_BYTES * body.range().len() as u64;
-        summary.height = bytes.div_ceil(param::STACK_UNIT_BYTES);
-        self.summaries.push(summary);
-        Ok(validator.into_allocations())
     }
 
     fn form(&self) -> Result<TaskForm, Refusal> {
@@ -594,30 +490,6 @@ impl Reader {
     }
 }
 
-/// Adds an operator to what is known of its function.
-fn summarise(summary: &mut Summary, operator: &Operator<'_>, fuel: &FuelTable) {
-    let class = cost::class(operator);
-    // What a constant length adds is bounded and needs the operator before; it is counted as if it were longest.
-    let bulk = if class == Class::MemoryBulk { u64::from(param::BULK_CONSTANT_MAX >> fuel.bulk_bytes_log2) } else { 0 };
-    summary.stride += u64::from(fuel.cost(class)) + bulk;
-    summary.cost += u64::from(fuel.cost(class));
-    match operator {
-        Operator::CallIndirect { .. }
-        | Operator::Unreachable
-        | Operator::Block { .. }
-        | Operator::Loop { .. }
-        | Operator::If { .. }
-        | Operator::Br { .. }
-        | Operator::BrIf { .. }
-        | Operator::BrTable { .. }
-        | Operator::Return
-        | Operator::MemoryGrow { .. }
-        | Operator::MemoryCopy { .. }
-        | Operator::MemoryFill { .. } => summary.straight = false,
-        _ => {}
-    }
-}
-
 /// Bounds what is computed at instantiation, which no fuel pays.
 fn constant(at: At, expression: &ConstExpr<'_>) -> Result<(), Refusal> {
     let bytes = expression.get_binary_reader().bytes_remaining() as u64;
@@ -666,151 +538,4 @@ fn type_text(ty: &FuncType) -> String {
 fn wanted_text(ty: &Signature) -> String {
     let params = ty.params.iter().copied().map(core);
     format!("({}) -> ({})", list(params), list(ty.result.into_iter().map(core)))
-}
-
-/// What a compiler's work grows with faster than a body's bytes do, while the body is read.
-struct Shape {
-    /// Bytes of the body.
-    bytes: u64,
-    /// Parameters and locals of the function.
-    locals: u64,
-    /// The open blocks: whether each is a loop, and the assignments before it.
-    open: Vec<(bool, u64)>,
-    loops: u64,
-    /// Parameters and results of all blocks.
-    values: u64,
-    /// Assignments to locals so far.
-    sets: u64,
-    /// Assignments within each loop, summed over all loops; of one loop at most one for each local.
-    loop_sets: u64,
-    /// The same of blocks and branches.
-    block_sets: u64,
-}
-
-impl Shape {
-    fn new(bytes: u64, locals: u64) -> Self {
-        Self { bytes, locals, open: Vec::new(), loops: 0, values: 0, sets: 0, loop_sets: 0, block_sets: 0 }
-    }
-
-    /// At the end of a block: each local that it assigns may be a value where its paths meet.
-    fn close(&mut self, at: At) -> Result<(), Refusal> {
-        let Some((is_loop, before)) = self.open.pop() else { return Ok(()) };
-        let sets = (self.sets - before).min(self.locals);
-        if is_loop {
-            self.loops -= 1;
-            self.loop_sets += sets;
-            let max = param::LOOP_SETS_MAX.min(param::LOOP_SETS_FREE + self.bytes / param::LOOP_SETS_BYTES);
-            bounded(at, Counted::LoopSets, self.loop_sets, max)
-        } else {
-            self.block_sets += sets;
-            let max = param::BLOCK_SETS_FREE + self.bytes * param::BLOCK_SETS_PER_BYTE;
-            bounded(at, Counted::BlockSets, self.block_sets, max)
-        }
-    }
-
-    fn read(&mut self, at: At, operator: &Operator<'_>, types: &[FuncType]) -> Result<(), Refusal> {
-        let (blockty, is_loop) = match *operator {
-            Operator::Block { blockty } | Operator::If { blockty } => (blockty, false),
-            Operator::TryTable { ref try_table } => (try_table.ty, false),
-            Operator::Loop { blockty } => (blockty, true),
-            Operator::End => return self.close(at),
-            Operator::LocalSet { .. } | Operator::LocalTee { .. } => {
-                self.sets += 1;
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
-        let values = match blockty {
-            BlockType::Empty => 0,
-            BlockType::Type(_) => 1,
-            // An index of no type is the validator's to refuse.
-            BlockType::FuncType(index) => {
-                types.get(index as usize).map_or(0, |ty| ty.params().len() as u64 + ty.results().len() as u64)
-            }
-        };
-        bounded(at, Counted::BlockValues, values, param::BLOCK_VALUES_MAX)?;
-        // One value is what compilers emit; blocks that pass more are counted together.
-        self.values += values.saturating_sub(1);
-        bounded(at, Counted::FunctionBlockValues, self.values, param::FUNCTION_BLOCK_VALUES_MAX)?;
-        self.open.push((is_loop, self.sets));
-        self.loops += u64::from(is_loop);
-        bounded(at, Counted::Nesting, self.open.len() as u64, param::NESTING_MAX)?;
-        bounded(at, Counted::NestedLoops, self.loops, param::NESTED_LOOPS_MAX)
-    }
-}
-
-macro_rules! feature {
-    (mvp) => {
-        None
-    };
-    (sign_extension) => {
-        None
-    };
-    (saturating_float_to_int) => {
-        None
-    };
-    (bulk_memory) => {
-        None
-    };
-    (simd) => {
-        None
-    };
-    (reference_types) => {
-        Some(Feature::References)
-    };
-    (function_references) => {
-        Some(Feature::References)
-    };
-    (gc) => {
-        Some(Feature::Gc)
-    };
-    (custom_descriptors) => {
-        Some(Feature::Gc)
-    };
-    (tail_call) => {
-        Some(Feature::TailCalls)
-    };
-    (threads) => {
-        Some(Feature::Threads)
-    };
-    (shared_everything_threads) => {
-        Some(Feature::Threads)
-    };
-    (relaxed_simd) => {
-        Some(Feature::RelaxedSimd)
-    };
-    (exceptions) => {
-        Some(Feature::Exceptions)
-    };
-    (legacy_exceptions) => {
-        Some(Feature::Exceptions)
-    };
-    (stack_switching) => {
-        Some(Feature::StackSwitching)
-    };
-    (wide_arithmetic) => {
-        Some(Feature::WideArithmetic)
-    };
-    ($other:ident) => {
-        Some(Feature::Other)
-    };
-}
-
-macro_rules! families {
-    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
-        /// The feature that an instruction needs beyond the profile, and its name.
-        fn family(operator: &Operator<'_>) -> (Option<Feature>, &'static str) {
-            match operator {
-                $(Operator::$op { .. } => (feature!($proposal), name(stringify!($visit))),)*
-                _ => (Some(Feature::Other), "unknown"),
-            }
-        }
-    };
-}
-
-wasmparser::for_each_operator!(families);
-
-/// The instruction's name from that of its visitor, `visit_memory_init`.
-fn name(visitor: &'static str) -> &'static str {
-    visitor.strip_prefix("visit_").unwrap_or(visitor)
 }

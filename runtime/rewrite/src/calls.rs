@@ -1,8 +1,8 @@
 //! The call graph: which functions count stack height, which look at the meter when entered, and which cost a
 //! constant, so that their callers pay for them (`spec/03-execution.md`, sections 8 and 10).
 
+use crate::{function::Extent, op::Code};
 use samebit_spec::param;
-use wasmparser::Operator;
 
 /// What a body is to its callers. Made while the body is validated.
 ///
@@ -25,6 +25,8 @@ pub(crate) struct Summary {
     /// Branches back to the beginning of the innermost loop, by operator, that leave nothing on its stack when they
     /// are not taken.
     pub(crate) clean: Vec<u32>,
+    /// Where its operators are, when they were kept.
+    pub(crate) kept: Option<Extent>,
 }
 
 /// How a function is called and what it does when it is entered.
@@ -49,25 +51,36 @@ const BOUNDED_MAX: u64 = param::METER_STRIDE_MAX / 8;
 #[derive(Debug, Default)]
 pub(crate) struct LastCalls {
     /// Calls that so far nothing but straight-line code has followed.
-    recent: Vec<usize>,
+    recent: Vec<u32>,
+    /// Whether they have turned out to be last.
+    told: bool,
 }
 
 impl LastCalls {
+    /// Begins another body.
+    pub(crate) fn clear(&mut self) {
+        self.recent.clear();
+        self.told = false;
+    }
+
     /// Takes the next operator, with a number of the caller's choice, and gives the calls that turn out to be last.
-    pub(crate) fn read(&mut self, number: usize, operator: &Operator<'_>) -> Vec<usize> {
-        match operator {
-            Operator::Call { .. } | Operator::CallIndirect { .. } => self.recent.push(number),
-            Operator::Unreachable => return core::mem::take(&mut self.recent),
-            Operator::If { .. }
-            | Operator::Else
-            | Operator::Loop { .. }
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return => self.recent.clear(),
+    #[inline(always)]
+    pub(crate) fn read(&mut self, number: u32, code: Code) -> &[u32] {
+        if core::mem::take(&mut self.told) {
+            self.recent.clear();
+        }
+        match code {
+            Code::Call | Code::CallIndirect => self.recent.push(number),
+            Code::Unreachable => {
+                self.told = true;
+                return &self.recent;
+            }
+            Code::If | Code::Else | Code::Loop | Code::Br | Code::BrIf | Code::BrTable | Code::Return => {
+                self.recent.clear();
+            }
             _ => {}
         }
-        Vec::new()
+        &[]
     }
 }
 
@@ -92,7 +105,7 @@ pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
             let (mut depth, mut stride, mut cost) = (0_u64, summary.stride, summary.cost);
             for &callee in &summary.calls {
                 let Some(callee) = callee.checked_sub(imported).map(|callee| callee as usize) else {
-                    // The host charges its own work and leaves nothing in hand; the stack that it needs is kept apart.
+                    // The host charges its own work, and its caller comes back with a chunk in hand; the stack that it needs is kept apart.
                     flat = false;
                     depth = depth.max(1);
                     continue;

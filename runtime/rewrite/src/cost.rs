@@ -1,64 +1,64 @@
 //! Which class of cost each operator is of (`samebit_spec::fuel`).
 
+use crate::op::Code;
 use samebit_spec::fuel::Class;
-use wasmparser::Operator;
 
 /// The class of an admitted operator. What is not listed is a vector instruction without a class of its own.
-pub(crate) fn class(operator: &Operator<'_>) -> Class {
-    use Operator as O;
-    match operator {
+pub(crate) const fn class(code: Code) -> Class {
+    use Code as O;
+    match code {
         O::Unreachable
         | O::Nop
-        | O::Block { .. }
-        | O::Loop { .. }
+        | O::Block
+        | O::Loop
         | O::Else
         | O::End
         | O::Drop
-        | O::LocalGet { .. }
-        | O::LocalSet { .. }
-        | O::LocalTee { .. }
-        | O::I32Const { .. }
-        | O::I64Const { .. }
-        | O::F32Const { .. }
-        | O::F64Const { .. }
-        | O::V128Const { .. }
+        | O::LocalGet
+        | O::LocalSet
+        | O::LocalTee
+        | O::I32Const
+        | O::I64Const
+        | O::F32Const
+        | O::F64Const
+        | O::V128Const
         | O::I32ReinterpretF32
         | O::I64ReinterpretF64
         | O::F32ReinterpretI32
         | O::F64ReinterpretI64 => Class::Free,
-        O::If { .. } | O::Br { .. } | O::BrIf { .. } | O::Return => Class::Branch,
-        O::BrTable { .. } => Class::BranchTable,
-        O::Call { .. } => Class::Call,
-        O::CallIndirect { .. } => Class::CallIndirect,
-        O::GlobalGet { .. } | O::GlobalSet { .. } => Class::Global,
-        O::I32Load { .. }
-        | O::I64Load { .. }
-        | O::F32Load { .. }
-        | O::F64Load { .. }
-        | O::I32Load8S { .. }
-        | O::I32Load8U { .. }
-        | O::I32Load16S { .. }
-        | O::I32Load16U { .. }
-        | O::I64Load8S { .. }
-        | O::I64Load8U { .. }
-        | O::I64Load16S { .. }
-        | O::I64Load16U { .. }
-        | O::I64Load32S { .. }
-        | O::I64Load32U { .. } => Class::Load,
-        O::I32Store { .. }
-        | O::I64Store { .. }
-        | O::F32Store { .. }
-        | O::F64Store { .. }
-        | O::I32Store8 { .. }
-        | O::I32Store16 { .. }
-        | O::I64Store8 { .. }
-        | O::I64Store16 { .. }
-        | O::I64Store32 { .. } => Class::Store,
-        O::MemorySize { .. } => Class::MemorySize,
-        O::MemoryGrow { .. } => Class::MemoryGrow,
-        O::MemoryCopy { .. } | O::MemoryFill { .. } => Class::MemoryBulk,
+        O::If | O::Br | O::BrIf | O::Return => Class::Branch,
+        O::BrTable => Class::BranchTable,
+        O::Call => Class::Call,
+        O::CallIndirect => Class::CallIndirect,
+        O::GlobalGet | O::GlobalSet => Class::Global,
+        O::I32Load
+        | O::I64Load
+        | O::F32Load
+        | O::F64Load
+        | O::I32Load8S
+        | O::I32Load8U
+        | O::I32Load16S
+        | O::I32Load16U
+        | O::I64Load8S
+        | O::I64Load8U
+        | O::I64Load16S
+        | O::I64Load16U
+        | O::I64Load32S
+        | O::I64Load32U => Class::Load,
+        O::I32Store
+        | O::I64Store
+        | O::F32Store
+        | O::F64Store
+        | O::I32Store8
+        | O::I32Store16
+        | O::I64Store8
+        | O::I64Store16
+        | O::I64Store32 => Class::Store,
+        O::MemorySize => Class::MemorySize,
+        O::MemoryGrow => Class::MemoryGrow,
+        O::MemoryCopy | O::MemoryFill => Class::MemoryBulk,
         O::Select
-        | O::TypedSelect { .. }
+        | O::TypedSelect
         | O::I32Eqz
         | O::I32Eq
         | O::I32Ne
@@ -175,28 +175,28 @@ pub(crate) fn class(operator: &Operator<'_>) -> Class {
         | O::F64ConvertI64U
         | O::F32DemoteF64
         | O::F64PromoteF32 => Class::Convert,
-        O::V128Load { .. }
-        | O::V128Load8x8S { .. }
-        | O::V128Load8x8U { .. }
-        | O::V128Load16x4S { .. }
-        | O::V128Load16x4U { .. }
-        | O::V128Load32x2S { .. }
-        | O::V128Load32x2U { .. }
-        | O::V128Load8Splat { .. }
-        | O::V128Load16Splat { .. }
-        | O::V128Load32Splat { .. }
-        | O::V128Load64Splat { .. }
-        | O::V128Load32Zero { .. }
-        | O::V128Load64Zero { .. }
-        | O::V128Load8Lane { .. }
-        | O::V128Load16Lane { .. }
-        | O::V128Load32Lane { .. }
-        | O::V128Load64Lane { .. }
-        | O::V128Store { .. }
-        | O::V128Store8Lane { .. }
-        | O::V128Store16Lane { .. }
-        | O::V128Store32Lane { .. }
-        | O::V128Store64Lane { .. } => Class::VectorMemory,
+        O::V128Load
+        | O::V128Load8x8S
+        | O::V128Load8x8U
+        | O::V128Load16x4S
+        | O::V128Load16x4U
+        | O::V128Load32x2S
+        | O::V128Load32x2U
+        | O::V128Load8Splat
+        | O::V128Load16Splat
+        | O::V128Load32Splat
+        | O::V128Load64Splat
+        | O::V128Load32Zero
+        | O::V128Load64Zero
+        | O::V128Load8Lane
+        | O::V128Load16Lane
+        | O::V128Load32Lane
+        | O::V128Load64Lane
+        | O::V128Store
+        | O::V128Store8Lane
+        | O::V128Store16Lane
+        | O::V128Store32Lane
+        | O::V128Store64Lane => Class::VectorMemory,
         O::I8x16Shl
         | O::I8x16ShrS
         | O::I8x16ShrU

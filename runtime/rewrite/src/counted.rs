@@ -5,8 +5,11 @@
 //! iteration changes. When the fuel for all its iterations is at hand, they are charged together and the loop itself
 //! knows no meter.
 
-use crate::function::{Function, branches_to_own};
-use wasmparser::{BlockType, Operator, ValType};
+use crate::{
+    function::Function,
+    op::{Code, Op},
+};
+use wasmparser::{BlockType, ValType};
 
 /// Longest iteration of a counted loop, in operators: it is written twice.
 const BODY_MAX: usize = 256;
@@ -32,25 +35,24 @@ pub(crate) struct Counted {
     pub(crate) branch: usize,
 }
 
-/// The loop that begins at `at`, when it is a counted one.
-pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Option<Counted> {
-    let ops = &function.ops;
-    let end = function.ends[at] as usize;
-    let long = ops[at + 1..end].iter().take(BODY_MAX).take_while(|op| is_straight(op)).count();
+/// The loop that begins at `at` and ends at `end`, when it is a counted one.
+pub(crate) fn counted(function: &Function<'_>, at: usize, end: usize, clean: &[u32]) -> Option<Counted> {
+    let ops = function.ops;
+    let long = ops[at + 1..end].iter().take(BODY_MAX).take_while(|op| !op.code.is_event()).count();
     let branch = at + 1 + long;
     let straight = &ops[at + 1..branch];
-    let params = !matches!(ops[at], Operator::Loop { blockty: BlockType::Empty | BlockType::Type(_) });
-    if params || !matches!(ops[branch], Operator::BrIf { relative_depth: 0 }) || end - branch > REST_MAX {
+    let params = !matches!(ops[at].block(), BlockType::Empty | BlockType::Type(_));
+    if params || !matches!(ops[branch], Op { code: Code::BrIf, value: 0, .. }) || end - branch > REST_MAX {
         return None;
     }
     // The iteration leaves nothing on the stack for what follows, and what follows does not come back.
     clean.binary_search(&crate::function::position(branch)).ok()?;
-    if branches_to_own(&ops[branch + 1..end]) {
+    if branches_to_own(function, branch + 1..end) {
         return None;
     }
     // The condition, read backwards: `local != bound`, or `local` for a bound of zero.
     let (other, changed) = match straight {
-        [.., Operator::I32Ne] => {
+        [.., Op { code: Code::I32Ne, .. }] => {
             let compared = &straight[..straight.len() - 1];
             let (second, before) = operand(compared)?;
             let (first, _) = operand(&compared[..before])?;
@@ -82,15 +84,14 @@ pub(crate) fn counted(function: &Function<'_>, at: usize, clean: &[u32]) -> Opti
         return None;
     }
     let place = straight.iter().position(|op| is_set(op, changed))?;
-    let [Operator::LocalGet { local_index }, Operator::I32Const { value }, Operator::I32Add] =
-        straight.get(place.checked_sub(3)?..place)?
-    else {
+    let [get, step, Op { code: Code::I32Add, .. }] = straight.get(place.checked_sub(3)?..place)? else { return None };
+    if (get.code, step.code) != (Code::LocalGet, Code::I32Const) {
         return None;
-    };
-    let step = value.unsigned_abs();
-    (*local_index == changed && step.is_power_of_two() && *value != i32::MIN).then_some(Counted {
+    }
+    let (value, step) = (step.i32(), step.i32().unsigned_abs());
+    (get.value == changed && step.is_power_of_two() && value != i32::MIN).then_some(Counted {
         local: changed,
-        down: *value < 0,
+        down: value < 0,
         log2: step.trailing_zeros(),
         bound: other,
         branch,
@@ -106,47 +107,39 @@ enum Value {
 }
 
 /// The last operand and the index at which its operators begin.
-fn operand(ops: &[Operator<'_>]) -> Option<(Value, usize)> {
-    match ops {
-        [.., Operator::I32Const { value }] => Some((Value::Fixed(Bound::Constant(*value)), ops.len() - 1)),
-        [
-            ..,
-            Operator::LocalGet { local_index: from },
-            Operator::I32Const { .. },
-            Operator::I32Add,
-            Operator::LocalTee { local_index },
-        ] if from == local_index => Some((Value::Changed(*local_index), ops.len() - 4)),
-        [.., Operator::LocalGet { local_index }] => Some((Value::Local(*local_index), ops.len() - 1)),
+fn operand(ops: &[Op]) -> Option<(Value, usize)> {
+    let (last, before) = ops.split_last()?;
+    match last.code {
+        Code::I32Const => Some((Value::Fixed(Bound::Constant(last.i32())), before.len())),
+        Code::LocalTee => {
+            let [.., get, step, add] = before else { return None };
+            let changes = (get.code, step.code, add.code) == (Code::LocalGet, Code::I32Const, Code::I32Add);
+            (changes && get.value == last.value).then_some((Value::Changed(last.value), before.len() - 3))
+        }
+        Code::LocalGet => Some((Value::Local(last.value), before.len())),
         _ => None,
     }
 }
 
-fn is_set(op: &Operator<'_>, local: u32) -> bool {
-    matches!(op, Operator::LocalSet { local_index } | Operator::LocalTee { local_index } if *local_index == local)
+/// Whether operators within a construct branch to its own label.
+fn branches_to_own(function: &Function<'_>, within: core::ops::Range<usize>) -> bool {
+    let mut depth = 0_u32;
+    function.ops[within].iter().any(|op| {
+        match op.code {
+            Code::Block | Code::Loop | Code::If => depth += 1,
+            Code::End => depth = depth.saturating_sub(1),
+            Code::Br | Code::BrIf => return op.value == depth,
+            Code::BrTable => return function.labels(op.value).contains(&depth),
+            _ => {}
+        }
+        false
+    })
 }
 
-fn sets(ops: &[Operator<'_>], local: u32) -> usize {
+fn is_set(op: &Op, local: u32) -> bool {
+    matches!(op.code, Code::LocalSet | Code::LocalTee) && op.value == local
+}
+
+fn sets(ops: &[Op], local: u32) -> usize {
     ops.iter().filter(|op| is_set(op, local)).count()
-}
-
-/// Whether an operator neither branches nor calls, and costs the same every time.
-fn is_straight(op: &Operator<'_>) -> bool {
-    !matches!(
-        op,
-        Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Else
-            | Operator::End
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return
-            | Operator::Unreachable
-            | Operator::Call { .. }
-            | Operator::CallIndirect { .. }
-            | Operator::MemoryGrow { .. }
-            | Operator::MemoryCopy { .. }
-            | Operator::MemoryFill { .. }
-    )
 }

@@ -7,19 +7,28 @@ use crate::{
     counted::{Bound, Counted},
     function::{Function, position},
     nan::{Point, Shape},
-    segments::{Charge, Charges, Look, constant_length},
+    op::{Code as Op, constant_length},
+    segments::{Charge, Charges, Look},
 };
 use samebit_spec::param;
 use wasm_encoder::{
     BlockType, BranchHint, Encode, Ieee32, Ieee64, Instruction, MemArg, ValType,
     reencode::{Error, Reencode, RoundtripReencoder},
 };
-use wasmparser::Operator;
+use wasmparser::{BinaryReader, OperatorsReader};
 
 /// NaN that arithmetic makes, as an `f32`.
 const CANON32: u32 = 0x7fc0_0000;
 /// NaN that arithmetic makes, as an `f64`.
 const CANON64: u64 = 0x7ff8_0000_0000_0000;
+
+/// What is written most often, as its byte.
+const END: u8 = 0x0b;
+const CALL: u8 = 0x10;
+const LOCAL_GET: u8 = 0x20;
+const LOCAL_SET: u8 = 0x21;
+const I64_CONST: u8 = 0x42;
+const I64_ADD: u8 = 0x7c;
 
 /// Indices of what the rewriter adds to a module.
 #[derive(Clone, Copy, Debug)]
@@ -91,13 +100,6 @@ pub(crate) struct Code {
     hints: Vec<BranchHint>,
 }
 
-/// A body without its length, and its hints.
-#[derive(Debug)]
-pub(crate) struct Body {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) hints: Vec<BranchHint>,
-}
-
 impl Code {
     pub(crate) fn op(&mut self, instruction: &Instruction<'_>) -> &mut Self {
         instruction.encode(&mut self.bytes);
@@ -105,15 +107,33 @@ impl Code {
     }
 
     pub(crate) fn get(&mut self, local: u32) -> &mut Self {
-        self.op(&Instruction::LocalGet(local))
+        self.named(LOCAL_GET, local)
     }
 
     pub(crate) fn set(&mut self, local: u32) -> &mut Self {
-        self.op(&Instruction::LocalSet(local))
+        self.named(LOCAL_SET, local)
+    }
+
+    fn call(&mut self, function: u32) -> &mut Self {
+        self.named(CALL, function)
+    }
+
+    /// An instruction of one byte that names something by its index.
+    fn named(&mut self, code: u8, index: u32) -> &mut Self {
+        match u8::try_from(index) {
+            Ok(short @ ..0x80) => self.bytes.extend_from_slice(&[code, short]),
+            _ => {
+                self.bytes.push(code);
+                index.encode(&mut self.bytes);
+            }
+        }
+        self
     }
 
     pub(crate) fn i64(&mut self, value: i64) -> &mut Self {
-        self.op(&Instruction::I64Const(value))
+        self.bytes.push(I64_CONST);
+        value.encode(&mut self.bytes);
+        self
     }
 
     /// The next instruction is a branch that is nearly always, or nearly never, taken.
@@ -129,7 +149,8 @@ impl Code {
     }
 
     pub(crate) fn end(&mut self) -> &mut Self {
-        self.op(&Instruction::End)
+        self.bytes.push(END);
+        self
     }
 
     /// Leaves the guest for good.
@@ -147,7 +168,8 @@ impl Code {
 
     /// Changes the meter by `by`.
     pub(crate) fn adjust(&mut self, meter: u32, by: i64) -> &mut Self {
-        self.get(meter).i64(by).op(&Instruction::I64Add).set(meter)
+        self.get(meter).i64(by).bytes.push(I64_ADD);
+        self.set(meter)
     }
 
     /// Takes the next chunk in hand, in any case, or leaves the guest for good.
@@ -175,7 +197,7 @@ impl Code {
         self.get(meter).i64(1 << param::METER_FUEL_SIGN).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne);
         self.rarely();
         match look {
-            Look::Call => self.get(meter).op(&Instruction::Call(added.draw)).set(meter),
+            Look::Call => self.get(meter).call(added.draw).set(meter),
             Look::Inline | Look::No => self.draw(meter, added),
         };
         self.end()
@@ -195,7 +217,8 @@ impl Code {
         self.look(meter, look, added);
     }
 
-    pub(crate) fn finish(self, locals: &[ValType]) -> Body {
+    /// Adds the body to a code section, after its length, and gives its hints.
+    pub(crate) fn finish(self, locals: &[ValType], section: &mut Vec<u8>) -> Vec<BranchHint> {
         let mut groups: Vec<(u32, ValType)> = Vec::new();
         for &ty in locals {
             match groups.last_mut() {
@@ -203,19 +226,20 @@ impl Code {
                 _ => groups.push((1, ty)),
             }
         }
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 16);
-        position(groups.len()).encode(&mut bytes);
+        let mut declared = Vec::with_capacity(16);
+        position(groups.len()).encode(&mut declared);
         for (count, ty) in groups {
-            count.encode(&mut bytes);
-            ty.encode(&mut bytes);
+            count.encode(&mut declared);
+            ty.encode(&mut declared);
         }
-        let declared = position(bytes.len());
-        bytes.extend_from_slice(&self.bytes);
+        (declared.len() + self.bytes.len()).encode(section);
+        section.extend_from_slice(&declared);
+        section.extend_from_slice(&self.bytes);
         let mut hints = self.hints;
         for hint in &mut hints {
-            hint.branch_func_offset += declared;
+            hint.branch_func_offset += position(declared.len());
         }
-        Body { bytes, hints }
+        hints
     }
 }
 
@@ -257,7 +281,11 @@ pub(crate) struct Parts<'p, T> {
 }
 
 /// Writes a function.
-pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) -> Result<Body, Error> {
+pub(crate) fn body<T: Targets>(
+    function: &Function<'_>,
+    parts: &Parts<'_, T>,
+    section: &mut Vec<u8>,
+) -> Result<Vec<BranchHint>, Error> {
     let metered = parts.plan.flat.is_none();
     let params = position(function.params.len());
     let shift = u32::from(metered);
@@ -272,6 +300,7 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
         counts: metered && parts.stack && !parts.plan.shallow,
         last_calls: parts.charges.last_calls.iter().copied().peekable(),
         depth: 0,
+        mark: 0,
     };
     writer.write()?;
     let mut locals = Vec::with_capacity(function.locals.len() + writer.scratch.types.len());
@@ -279,7 +308,7 @@ pub(crate) fn body<T: Targets>(function: &Function<'_>, parts: &Parts<'_, T>) ->
         locals.push(writer.pass.val_type(*ty)?);
     }
     locals.extend(writer.scratch.types);
-    Ok(writer.code.finish(&locals))
+    Ok(writer.code.finish(&locals, section))
 }
 
 struct Writer<'w, T> {
@@ -296,6 +325,8 @@ struct Writer<'w, T> {
     last_calls: core::iter::Peekable<core::iter::Copied<core::slice::Iter<'w, u32>>>,
     /// Open blocks of the body itself.
     depth: u32,
+    /// The next of the function's marks.
+    mark: usize,
 }
 
 impl<T: Targets> Writer<'_, T> {
@@ -309,8 +340,7 @@ impl<T: Targets> Writer<'_, T> {
 
     fn write(&mut self) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
-        let (mut charges, mut points) =
-            (self.parts.charges.list.iter().peekable(), self.parts.points.iter().peekable());
+        let mut charges = self.parts.charges.list.iter().peekable();
         // At the entry height and fuel are one subtraction.
         let mut entry = if self.counts { self.height() } else { 0 };
         let mut entry_look = Look::No;
@@ -332,29 +362,66 @@ impl<T: Targets> Writer<'_, T> {
         if let Some(block) = self.parts.block.filter(|_| self.metered) {
             self.code.op(&Instruction::Block(block));
         }
-        let mut at = 0;
+        let (mut charges, mut points) = (charges.copied(), self.parts.points);
+        let (mut charge, mut at) = (charges.next(), 0);
         while at < self.function.ops.len() {
             let mut counted = None;
-            while let Some(charge) = charges.next_if(|charge| charge.before as usize <= at) {
-                match charge.counted {
-                    Some(_) => counted = Some(*charge),
-                    None => self.code.charge(meter, charge.cost, charge.look, added),
+            while let Some(due) = charge.filter(|charge| charge.before as usize <= at) {
+                match due.counted {
+                    Some(loops) => counted = Some((due, loops)),
+                    None => self.code.charge(meter, due.cost, due.look, added),
                 }
+                charge = charges.next();
             }
-            if let Some(loops) = counted.and_then(|charge| charge.counted.map(|loops| (charge, loops))) {
-                let branch = loops.1.branch;
-                self.counted(at, &loops.0, &loops.1)?;
-                while points.next_if(|point| point.op as usize <= branch).is_some() {}
-                at = branch + 1;
-                continue;
+            let end = match counted {
+                Some((charge, loops)) => {
+                    self.counted(at, &charge, &loops)?;
+                    points = after(points, loops.branch);
+                    loops.branch + 1
+                }
+                None => charge.map_or(self.function.ops.len(), |charge| charge.before as usize),
+            };
+            if counted.is_none() {
+                points = self.between(at, end, points)?;
             }
-            self.op(at)?;
-            while let Some(point) = points.next_if(|point| point.op as usize == at) {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
-            }
-            at += 1;
+            at = end;
         }
         Ok(())
+    }
+
+    /// The operators from one to before another, and the points that are left then.
+    fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
+        let (function, marks) = (self.function, self.function.marks);
+        // What stays as it is is copied together, up to what does not.
+        let mut from = function.ops[begin].at as usize;
+        loop {
+            let mark = marks.get(self.mark).map_or(usize::MAX, |&mark| mark as usize);
+            if mark < begin {
+                self.mark += 1;
+                continue;
+            }
+            let point = points.first().map_or(usize::MAX, |point| point.op as usize);
+            let at = mark.min(point);
+            if at >= end {
+                break;
+            }
+            if at == mark {
+                self.code.bytes.extend_from_slice(function.bytes(from..function.ops[at].at as usize));
+                self.op(at)?;
+                self.mark += 1;
+            } else {
+                self.code.bytes.extend_from_slice(function.bytes(from..function.end(at)));
+            }
+            from = function.end(at);
+            while let Some((point, rest)) = points.split_first()
+                && point.op as usize == at
+            {
+                canonical(&mut self.code, &mut self.scratch, point.shape);
+                points = rest;
+            }
+        }
+        self.code.bytes.extend_from_slice(function.bytes(from..function.end(end - 1)));
+        Ok(points)
     }
 
     /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise
@@ -362,7 +429,7 @@ impl<T: Targets> Writer<'_, T> {
     fn counted(&mut self, at: usize, charge: &Charge, loops: &Counted) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
         let (distance, total) = (self.scratch.local(ValType::I32), self.scratch.local(ValType::I64));
-        let changed = self.local(loops.local);
+        let (changed, mark) = (self.local(loops.local), self.mark);
         self.code.op(&Instruction::Block(BlockType::Empty)).op(&Instruction::Block(BlockType::Empty));
         // From here to the bound, in steps, less one step: a distance of nothing is all the way round.
         let bound = match loops.bound {
@@ -399,168 +466,131 @@ impl<T: Targets> Writer<'_, T> {
         self.code.get(meter).get(total).op(&Instruction::I64Sub).set(meter);
         self.code.look(meter, Look::Inline, added);
         self.code.op(&Instruction::Loop(BlockType::Empty));
-        self.inside(at, loops.branch)?;
+        self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().op(&Instruction::Br(1)).end();
         self.code.op(&Instruction::Loop(BlockType::Empty));
         self.code.charge(meter, charge.cost, charge.look, added);
-        self.inside(at, loops.branch)?;
+        self.mark = mark;
+        self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().end();
         // What follows the branch stays inside of something, so that its own branches go where they went.
-        if let Operator::Loop { blockty } = &self.function.ops[at] {
-            let block = Operator::Block { blockty: *blockty };
-            self.depth += 1;
-            self.code.op(&self.pass.instruction(block)?);
-        }
-        Ok(())
-    }
-
-    /// The operators between two.
-    fn inside(&mut self, at: usize, end: usize) -> Result<(), Error> {
-        let first = self.parts.points.partition_point(|point| point.op as usize <= at);
-        let mut points = self.parts.points[first..].iter().peekable();
-        for at in at + 1..end {
-            self.op(at)?;
-            while let Some(point) = points.next_if(|point| point.op as usize == at) {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
-            }
-        }
+        self.depth += 1;
+        let block = self.pass.block_type(self.function.ops[at].block())?;
+        self.code.op(&Instruction::Block(block));
         Ok(())
     }
 
     /// One operator.
     fn op(&mut self, at: usize) -> Result<(), Error> {
         let (meter, added, targets) = (self.meter, self.parts.added, self.parts.targets);
-        let ops = &self.function.ops;
+        let ops = self.function.ops;
+        let op = &ops[at];
         // Whether nobody has counted on what its last calls do.
         let unknown = self.metered && (self.parts.plan.shallow || self.parts.plan.bounded);
-        match &ops[at] {
-            Operator::LocalGet { local_index } => {
-                let local = self.local(*local_index);
-                self.code.get(local);
+        match op.code {
+            Op::LocalGet | Op::LocalSet | Op::LocalTee => {
+                let local = self.local(op.value);
+                self.code.named(self.function.spelled(at)[0], local);
             }
-            Operator::LocalSet { local_index } => {
-                let local = self.local(*local_index);
-                self.code.set(local);
-            }
-            Operator::LocalTee { local_index } => {
-                let local = self.local(*local_index);
-                self.code.op(&Instruction::LocalTee(local));
-            }
-            Operator::Return if self.metered => {
+            Op::Return if self.metered => {
                 self.code.op(&Instruction::Br(self.depth));
             }
-            Operator::Call { function_index } => {
+            Op::Call => {
                 let is_last = self.last_calls.next_if_eq(&position(at)).is_some();
-                if is_last && unknown && !targets.is_light(*function_index) {
-                    self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
+                if is_last && unknown && !targets.is_light(op.value) {
+                    self.code.get(meter).call(added.last).set(meter);
                 }
-                let (target, takes) = targets.target(*function_index);
+                let (target, takes) = targets.target(op.value);
                 if takes {
-                    self.code.get(meter).op(&Instruction::Call(target)).set(meter);
+                    self.code.get(meter).call(target).set(meter);
                 } else {
-                    self.code.op(&Instruction::Call(target));
+                    self.code.call(target);
                 }
             }
-            Operator::CallIndirect { type_index, table_index } => {
+            Op::CallIndirect => {
                 if self.last_calls.next_if_eq(&position(at)).is_some() && unknown {
-                    self.code.get(meter).op(&Instruction::Call(added.last)).set(meter);
+                    self.code.get(meter).call(added.last).set(meter);
                 }
                 let element = self.scratch.local(ValType::I32);
                 self.code.set(element).get(meter).get(element);
-                let type_index = type_index + added.metered;
-                self.code.op(&Instruction::CallIndirect { type_index, table_index: *table_index }).set(meter);
+                let type_index = op.value + added.metered;
+                // A module has one table at most.
+                self.code.op(&Instruction::CallIndirect { type_index, table_index: 0 }).set(meter);
             }
-            Operator::MemoryCopy { .. } if constant_length(ops, at).is_none() => {
-                self.code.get(meter).op(&Instruction::Call(added.copy)).set(meter);
+            Op::MemoryCopy if constant_length(at.checked_sub(1).map(|before| &ops[before]), op).is_none() => {
+                self.code.get(meter).call(added.copy).set(meter);
             }
-            Operator::MemoryFill { .. } if constant_length(ops, at).is_none() => {
-                self.code.get(meter).op(&Instruction::Call(added.fill)).set(meter);
+            Op::MemoryFill if constant_length(at.checked_sub(1).map(|before| &ops[before]), op).is_none() => {
+                self.code.get(meter).call(added.fill).set(meter);
             }
-            Operator::MemoryGrow { .. } => {
-                self.code.get(meter).op(&Instruction::Call(added.grow)).set(meter);
+            Op::MemoryGrow => {
+                self.code.get(meter).call(added.grow).set(meter);
             }
-            op @ (Operator::Select | Operator::TypedSelect { .. }) if compared(&ops[..at]) => {
+            Op::Select if self.compared(at) => {
                 let condition = self.scratch.local(ValType::I32);
-                self.code.set(condition).get(condition).op(&self.pass.instruction(op.clone())?);
+                self.code.set(condition).get(condition).op(&Instruction::Select);
             }
-            Operator::End if at + 1 == ops.len() => {
-                if self.parts.block.is_some() && self.metered {
-                    self.code.end();
-                }
-                if self.metered {
-                    if self.parts.charges.at_end {
-                        self.code.look(meter, Look::Call, added);
-                    }
-                    self.code.get(meter);
-                    if self.counts {
-                        let height = self.height();
-                        self.code.i64(height).op(&Instruction::I64Add);
-                    }
-                }
+            Op::End if at + 1 == ops.len() => self.end(),
+            Op::End => {
+                self.depth -= 1;
                 self.code.end();
             }
-            op => {
-                match op {
-                    Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.depth += 1,
-                    Operator::End => self.depth -= 1,
-                    _ => {}
-                }
+            Op::Block | Op::Loop | Op::If => {
+                self.depth += 1;
                 // wasmi 2.0.0 loses a value that lies below a loop's parameters when it is also in a local, unless
                 // a block begins before.
-                if matches!(op, Operator::Loop { blockty: wasmparser::BlockType::FuncType(_) }) {
+                if op.code == Op::Loop && matches!(op.block(), wasmparser::BlockType::FuncType(_)) {
                     self.code.op(&Instruction::Block(BlockType::Empty)).end();
                 }
-                self.code.op(&self.pass.instruction(op.clone())?);
+                self.same(at)?;
             }
+            _ => self.same(at)?,
         }
         Ok(())
     }
+
+    /// The function's own `end`.
+    fn end(&mut self) {
+        let (meter, added) = (self.meter, self.parts.added);
+        if self.metered {
+            if self.parts.block.is_some() {
+                self.code.end();
+            }
+            if self.parts.charges.at_end {
+                self.code.look(meter, Look::Call, added);
+            }
+            self.code.get(meter);
+            if self.counts {
+                let height = self.height();
+                self.code.i64(height).op(&Instruction::I64Add);
+            }
+        }
+        self.code.end();
+    }
+
+    /// An operator that stays what it is, as the encoder spells it.
+    fn same(&mut self, at: usize) -> Result<(), Error> {
+        let bytes = self.function.spelled(at);
+        if self.function.ops[at].code.is_plain(bytes) {
+            self.code.bytes.extend_from_slice(bytes);
+        } else {
+            let operator = OperatorsReader::new(BinaryReader::new(bytes, 0)).read()?;
+            self.code.op(&self.pass.instruction(operator)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the operator before is a comparison. wasmi 2.0.0 makes one operation of a comparison and the `select`
+    /// after it; a local between them keeps them apart and costs a compiler nothing.
+    fn compared(&self, at: usize) -> bool {
+        // What does nothing is not in wasmi's code either.
+        self.function.ops[..at].iter().rfind(|op| op.code != Op::Nop).is_some_and(|op| op.code.compares())
+    }
 }
 
-/// Whether the last operator is a comparison. wasmi 2.0.0 makes one operation of a comparison and the `select` after
-/// it; a local between them keeps them apart and costs a compiler nothing.
-fn compared(ops: &[Operator<'_>]) -> bool {
-    use Operator as O;
-    matches!(
-        // What does nothing is not in wasmi's code either.
-        ops.iter().rfind(|op| !matches!(op, O::Nop)),
-        Some(
-            O::I32Eqz
-                | O::I32Eq
-                | O::I32Ne
-                | O::I32LtS
-                | O::I32LtU
-                | O::I32GtS
-                | O::I32GtU
-                | O::I32LeS
-                | O::I32LeU
-                | O::I32GeS
-                | O::I32GeU
-                | O::I64Eqz
-                | O::I64Eq
-                | O::I64Ne
-                | O::I64LtS
-                | O::I64LtU
-                | O::I64GtS
-                | O::I64GtU
-                | O::I64LeS
-                | O::I64LeU
-                | O::I64GeS
-                | O::I64GeU
-                | O::F32Eq
-                | O::F32Ne
-                | O::F32Lt
-                | O::F32Gt
-                | O::F32Le
-                | O::F32Ge
-                | O::F64Eq
-                | O::F64Ne
-                | O::F64Lt
-                | O::F64Gt
-                | O::F64Le
-                | O::F64Ge
-        )
-    )
+/// The points after an operator's own.
+fn after(points: &[Point], op: usize) -> &[Point] {
+    &points[points.partition_point(|point| point.op as usize <= op)..]
 }
 
 /// Makes the top of the stack canonical. A comparison with itself that is false for a NaN alone needs one flag of

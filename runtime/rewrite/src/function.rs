@@ -1,6 +1,11 @@
 //! A function's body, read once: its operators, the types they work on, and where each block begins and ends.
 
-use wasmparser::{BinaryReaderError, BlockType, FuncType, FunctionBody, Operator, ValType};
+use crate::op::{Code, Costs, Op, constant_length, may_be_odd};
+use core::ops::Range;
+use wasmparser::{
+    BinaryReaderError, BlockType, BrTable, FrameKind, FrameStack, FuncType, FunctionBody, ValType, VisitOperator,
+    VisitSimdOperator,
+};
 
 /// The types that operators refer to by index.
 #[derive(Clone, Copy, Debug)]
@@ -29,90 +34,335 @@ impl<'t> Types<'t> {
         }
     }
 
-    /// What a block leaves on the stack.
-    pub(crate) fn block_results(&self, block: BlockType) -> Vec<ValType> {
+    /// How many values a block leaves on the stack.
+    pub(crate) fn block_results(&self, block: BlockType) -> usize {
         match block {
-            BlockType::Empty => Vec::new(),
-            BlockType::Type(ty) => vec![ty],
-            BlockType::FuncType(index) => self.ty(index).results().to_vec(),
+            BlockType::Empty => 0,
+            BlockType::Type(_) => 1,
+            BlockType::FuncType(index) => self.ty(index).results().len(),
         }
     }
 }
 
+/// An operator that is no straight-line code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// Its index.
+    pub(crate) op: u32,
+    pub(crate) code: Code,
+    /// As [`Op::value`].
+    pub(crate) value: u32,
+    /// Of a `block`, `loop`, `if` and `else`: the index of its `end` (of an `if` with `else`: of the `else`). Else 0.
+    pub(crate) end: u32,
+    /// Of an `end`: whether a `loop` is what it ends.
+    pub(crate) ends_loop: bool,
+    /// Fuel of the operators since the last event, and its own.
+    pub(crate) cost: u64,
+}
+
+/// Operators of bodies, read one after the other into the same memory.
+#[derive(Default)]
+pub(crate) struct Ops {
+    ops: Vec<Op>,
+    events: Vec<Event>,
+    /// Those that may be written otherwise than they were.
+    marks: Vec<u32>,
+    /// Labels of all `br_table`s, the default of each last, and where those of each end.
+    labels: Vec<u32>,
+    tables: Vec<u32>,
+    /// Of the body under way: where it began, the events that opened blocks which have not ended, fuel since the last
+    /// event, and the function's parameters.
+    now: Extent,
+    open: Vec<usize>,
+    cost: u64,
+    params: u32,
+}
+
+/// Where in [`Ops`] a body is, and what is known of all of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extent {
+    ops: Range<usize>,
+    events: Range<usize>,
+    marks: Range<usize>,
+    tables: Range<usize>,
+    /// Whether the body is left in another way than over its end.
+    leaves_early: bool,
+    /// Whether an operator may make a NaN.
+    makes_nan: bool,
+}
+
+impl Ops {
+    /// Operators of all bodies that it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Makes room for code of this many bytes, as compilers write it: memory that grows is copied.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.ops.reserve(bytes / 2 + bytes / 16);
+        self.events.reserve(bytes / 6);
+        self.marks.reserve(bytes / 4);
+    }
+
+    /// Forgets all bodies.
+    pub(crate) fn clear(&mut self) {
+        self.ops.clear();
+        self.events.clear();
+        self.marks.clear();
+        self.labels.clear();
+        self.tables.clear();
+    }
+
+    /// Reads a valid body.
+    pub(crate) fn read(
+        &mut self,
+        ty: &FuncType,
+        body: &FunctionBody<'_>,
+        costs: &Costs,
+    ) -> Result<Extent, BinaryReaderError> {
+        self.begin(ty.params().len());
+        let mut reader = body.get_binary_reader_for_operators()?;
+        let (bytes, start) = (body.as_bytes(), body.range().start);
+        while !reader.eof() {
+            let at = reader.original_position() - start;
+            reader.visit_operator(&mut Collect { ops: self, costs, at: position(at) })?;
+            self.spelled(&bytes[at..], reader.original_position() - start - at);
+        }
+        Ok(self.finish())
+    }
+
+    /// Begins a body.
+    pub(crate) fn begin(&mut self, params: usize) {
+        self.params = position(params);
+        self.now = Extent {
+            ops: self.ops.len()..0,
+            events: self.events.len()..0,
+            marks: self.marks.len()..0,
+            tables: self.tables.len()..0,
+            ..Extent::default()
+        };
+        self.open.clear();
+        self.cost = 0;
+    }
+
+    /// Ends a body.
+    pub(crate) fn finish(&mut self) -> Extent {
+        self.now.ops.end = self.ops.len();
+        self.now.events.end = self.events.len();
+        self.now.marks.end = self.marks.len();
+        self.now.tables.end = self.tables.len();
+        self.now.clone()
+    }
+
+    /// Notes a table of labels and gives its number.
+    pub(crate) fn table(&mut self, targets: &BrTable<'_>) -> u32 {
+        // What cannot be read is refused before anybody asks for it.
+        self.labels.extend(targets.targets().flatten().chain([targets.default()]));
+        self.tables.push(position(self.labels.len()));
+        position(self.tables.len() - 1)
+    }
+
+    /// Notes the next operator.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, costs: &Costs, at: u32, code: Code, value: u32) {
+        self.cost += costs.own(code);
+        if code.makes_nan() {
+            self.now.makes_nan = true;
+        }
+        if code.is_rewritten() || code.names_local() && value >= self.params {
+            self.mark();
+        }
+        self.ops.push(Op { code, value, at });
+        if code.is_event() {
+            self.event(costs, code, value);
+        }
+    }
+
+    /// Notes that the next operator may be written otherwise.
+    fn mark(&mut self) {
+        self.marks.push(position(self.ops.len() - self.now.ops.start));
+    }
+
+    /// Notes how the last operator was spelled: by the first `len` bytes.
+    #[inline(always)]
+    pub(crate) fn spelled(&mut self, bytes: &[u8], len: usize) {
+        if may_be_odd(bytes, len) {
+            let last = position(self.ops.len() - self.now.ops.start - 1);
+            if self.marks[self.now.marks.start..].last() != Some(&last) {
+                self.marks.push(last);
+            }
+        }
+    }
+
+    fn event(&mut self, costs: &Costs, code: Code, value: u32) {
+        let body = &self.ops[self.now.ops.start..];
+        let at = body.len() - 1;
+        let op = position(at);
+        let mut ends_loop = false;
+        match code {
+            Code::Block | Code::Loop | Code::If => self.open.push(self.events.len()),
+            Code::Else => {
+                if let Some(begin) = self.open.pop() {
+                    self.events[begin].end = op;
+                }
+                self.open.push(self.events.len());
+            }
+            Code::End => {
+                if let Some(begin) = self.open.pop() {
+                    self.events[begin].end = op;
+                    ends_loop = self.events[begin].code == Code::Loop;
+                }
+            }
+            Code::Return => self.now.leaves_early = true,
+            Code::Br | Code::BrIf => self.now.leaves_early |= value as usize == self.open.len(),
+            Code::BrTable => {
+                let own = position(self.open.len());
+                self.now.leaves_early |= labels(&self.labels, &self.tables, value).contains(&own);
+            }
+            Code::MemoryCopy | Code::MemoryFill => {
+                let before = at.checked_sub(1).map(|before| &body[before]);
+                self.cost += constant_length(before, &body[at]).map_or(0, |length| costs.bytes(length));
+            }
+            _ => {}
+        }
+        self.events.push(Event { op, code, value, end: 0, ends_loop, cost: core::mem::take(&mut self.cost) });
+    }
+}
+
+/// The labels of a table.
+fn labels<'o>(labels: &'o [u32], tables: &[u32], table: u32) -> &'o [u32] {
+    let table = table as usize;
+    let first = table.checked_sub(1).map_or(0, |before| tables[before]);
+    &labels[first as usize..tables[table] as usize]
+}
+
 /// A body of an admitted module.
-#[derive(Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Function<'a> {
-    pub(crate) params: Vec<ValType>,
-    pub(crate) results: Vec<ValType>,
+    pub(crate) params: &'a [ValType],
+    pub(crate) results: &'a [ValType],
     /// Type of each local, parameters first.
-    pub(crate) locals: Vec<ValType>,
+    pub(crate) locals: &'a [ValType],
     /// All operators, the function's own `end` last.
-    pub(crate) ops: Vec<Operator<'a>>,
-    /// For each `block`, `loop`, `if` and `else`: the index of its `end` (of an `if` with `else`: of the `else`).
-    /// For each `end`: the index of the `block`, `loop`, `if` or `else` that it ends. 0 elsewhere.
-    pub(crate) ends: Vec<u32>,
+    pub(crate) ops: &'a [Op],
+    /// Those of them that are no straight-line code.
+    pub(crate) events: &'a [Event],
+    /// Those that may be written otherwise than they were. All others are as the encoder spells them.
+    pub(crate) marks: &'a [u32],
+    /// Whether the body is left in another way than over its end.
+    pub(crate) leaves_early: bool,
+    /// Whether an operator may make a NaN.
+    pub(crate) makes_nan: bool,
+    bytes: &'a [u8],
+    labels: &'a [u32],
+    tables: &'a [u32],
 }
 
 impl<'a> Function<'a> {
-    /// Whether the body is left in another way than over its end.
-    pub(crate) fn leaves_early(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Operator::Return)) || branches_to_own(&self.ops)
-    }
-
-    pub(crate) fn read(index: u32, body: &FunctionBody<'a>, types: &Types<'_>) -> Result<Self, BinaryReaderError> {
-        let ty = types.function(index);
-        let mut locals = ty.params().to_vec();
+    /// The body that is at `extent` of `ops`. `locals` is memory for its locals.
+    pub(crate) fn new(
+        ty: &'a FuncType,
+        body: &FunctionBody<'a>,
+        (ops, extent): (&'a Ops, &Extent),
+        locals: &'a mut Vec<ValType>,
+    ) -> Result<Self, BinaryReaderError> {
+        locals.clear();
+        locals.extend_from_slice(ty.params());
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
             locals.extend(core::iter::repeat_n(ty, count as usize));
         }
-        let mut ops = Vec::with_capacity(body.range().len() / 2);
-        let mut ends = Vec::with_capacity(body.range().len() / 2);
-        let mut open: Vec<usize> = Vec::new();
-        let mut operators = body.get_operators_reader()?;
-        while !operators.eof() {
-            let op = operators.read()?;
-            let at = ops.len();
-            let mut pair = 0;
-            match op {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open.push(at),
-                Operator::Else => {
-                    if let Some(begin) = open.pop() {
-                        ends[begin] = position(at);
-                    }
-                    open.push(at);
-                }
-                Operator::End => {
-                    if let Some(begin) = open.pop() {
-                        ends[begin] = position(at);
-                        pair = position(begin);
-                    }
-                }
-                _ => {}
-            }
-            ops.push(op);
-            ends.push(pair);
-        }
-        operators.finish()?;
-        Ok(Self { params: ty.params().to_vec(), results: ty.results().to_vec(), locals, ops, ends })
+        Ok(Self {
+            params: ty.params(),
+            results: ty.results(),
+            locals,
+            ops: &ops.ops[extent.ops.clone()],
+            events: &ops.events[extent.events.clone()],
+            marks: &ops.marks[extent.marks.clone()],
+            leaves_early: extent.leaves_early,
+            makes_nan: extent.makes_nan,
+            bytes: body.as_bytes(),
+            labels: &ops.labels,
+            tables: &ops.tables[..extent.tables.end],
+        })
+    }
+
+    /// The labels of a `br_table` by its number, the default last.
+    pub(crate) fn labels(&self, table: u32) -> &'a [u32] {
+        labels(self.labels, self.tables, table)
+    }
+
+    /// Where an operator ends within the body.
+    pub(crate) fn end(&self, at: usize) -> usize {
+        self.ops.get(at + 1).map_or(self.bytes.len(), |next| next.at as usize)
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range]
+    }
+
+    /// How an operator is spelled.
+    pub(crate) fn spelled(&self, at: usize) -> &'a [u8] {
+        self.bytes(self.ops[at].at as usize..self.end(at))
+    }
+
+    /// The last `N` bytes of an operator.
+    pub(crate) fn last_bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.spelled(at).last_chunk().copied().unwrap_or([0; N])
     }
 }
 
-/// Whether operators within a construct branch to its own label.
-pub(crate) fn branches_to_own(ops: &[Operator<'_>]) -> bool {
-    let mut depth = 0_u32;
-    ops.iter().any(|op| {
-        match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-            Operator::End => depth = depth.saturating_sub(1),
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => return *relative_depth == depth,
-            Operator::BrTable { targets } => {
-                return targets.default() == depth || targets.targets().flatten().any(|target| target == depth);
+/// Takes one operator from the parser.
+struct Collect<'c> {
+    ops: &'c mut Ops,
+    costs: &'c Costs,
+    at: u32,
+}
+
+impl FrameStack for Collect<'_> {
+    #[inline(always)]
+    fn current_frame(&self) -> Option<FrameKind> {
+        // The body is valid, so whatever asks is where it may be: an `else` in an `if`.
+        Some(FrameKind::If)
+    }
+}
+
+/// The number of an operator, its labels noted.
+macro_rules! noted {
+    (BrTable $ops:expr, $targets:ident) => {
+        $ops.table(&$targets)
+    };
+    ($op:ident $ops:expr, $($arg:ident)*) => {
+        $crate::op::number!($op $($arg)*)
+    };
+}
+pub(crate) use noted;
+
+macro_rules! collect {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
+        $(
+            #[allow(unused_variables, reason = "most operands are copied with the operator's bytes")]
+            fn $visit(&mut self $($(, $arg: $argty)*)?) {
+                let value = noted!($op self.ops, $($($arg)*)?);
+                self.ops.push(self.costs, self.at, Code::$op, value);
             }
-            _ => {}
-        }
-        false
-    })
+        )*
+    };
+}
+
+impl<'a> VisitOperator<'a> for Collect<'_> {
+    type Output = ();
+
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = ()>> {
+        Some(self)
+    }
+
+    wasmparser::for_each_visit_operator!(collect);
+}
+
+impl<'a> VisitSimdOperator<'a> for Collect<'_> {
+    wasmparser::for_each_visit_simd_operator!(collect);
 }
 
 /// Index of an operator. A body has at most `FUNCTION_BYTES_MAX` bytes, so it fits.

@@ -9,17 +9,18 @@ use crate::{
     EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_START, EXPORT_STOP, Refusal, Settings,
     admit::{Exported, Facts, invalid},
     calls::{self, Plan},
-    emit::{self, Added, Body, Code, Halt, Parts, Targets},
-    function::{Function, Types, position},
+    emit::{self, Added, Code, Halt, Parts, Targets},
+    function::{Function, Ops, Types, position},
     global_export, nan,
+    op::Costs,
     segments::{self, Callees, Charges, Look},
 };
 use samebit_spec::param;
 use std::collections::BTreeMap;
 use wasm_encoder::{
-    BlockType, BranchHints, CodeSection, ConstExpr, DataSection, ElementSection, ExportKind, ExportSection,
+    BlockType, BranchHint, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection,
     FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module,
-    TableSection, TypeSection, ValType,
+    RawSection, SectionId, TableSection, TypeSection, ValType,
     reencode::{self, Reencode, RoundtripReencoder},
 };
 use wasmparser::{BinaryReader, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};
@@ -44,6 +45,13 @@ const ADDED_HEIGHT: u32 = 8;
 /// Most fuel of a `memory.copy` or `memory.fill` that is paid from what is in hand.
 const BULK_IN_HAND_MAX: i64 = 1 << 12;
 
+/// Memory that one body after another is read into.
+#[derive(Default)]
+struct Room {
+    ops: Ops,
+    locals: Vec<wasmparser::ValType>,
+}
+
 /// A function that the rewriter adds, in the order in which they follow the module's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Extra {
@@ -63,6 +71,7 @@ enum Extra {
 struct House<'f> {
     facts: &'f Facts,
     settings: &'f Settings,
+    costs: Costs,
     plans: Vec<Plan>,
     added: Added,
     extras: Vec<Extra>,
@@ -115,6 +124,7 @@ impl<'f> House<'f> {
         let mut house = Self {
             facts,
             settings,
+            costs: Costs::new(&settings.fuel),
             plans,
             added: Added {
                 pool: globals,
@@ -203,23 +213,24 @@ impl<'f> House<'f> {
 
     fn encode(&mut self, bytes: &[u8]) -> Result<Rewritten, reencode::Error> {
         // Bodies first: they say which further types there are.
-        let (mut bodies, mut hints) = (CodeSection::new(), BranchHints::new());
+        let mut hints = BranchHints::new();
+        let mut code = Vec::with_capacity(bytes.len() * 2);
+        (self.facts.summaries.len() + self.extras.len()).encode(&mut code);
         let mut heights = Vec::new();
         let mut next = self.facts.imported;
+        let mut room = Room::default();
         for payload in Parser::new(0).parse_all(bytes) {
             if let Payload::CodeSectionStart { range, .. } = payload? {
-                let code = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
-                for body in CodeSectionReader::new(BinaryReader::new(code, range.start))? {
-                    let body = self.body(next, &body?)?;
-                    add(&mut bodies, &mut hints, next, body);
+                let section = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
+                for body in CodeSectionReader::new(BinaryReader::new(section, range.start))? {
+                    hint(&mut hints, next, self.body(next, &body?, &mut room, &mut code)?);
                     heights.push((next, self.height(next)));
                     next += 1;
                 }
             }
         }
         for extra in self.extras.clone() {
-            let body = self.extra(extra)?;
-            add(&mut bodies, &mut hints, next, body);
+            hint(&mut hints, next, self.extra(extra, &mut code));
             heights.push((next, ADDED_HEIGHT));
             next += 1;
         }
@@ -260,13 +271,13 @@ impl<'f> House<'f> {
                 }
                 Payload::CodeSectionStart { .. } => {
                     self.up_to(&mut module, &mut done, Section::Code)?;
-                    Self::code(&mut module, &bodies, &hints);
+                    Self::code(&mut module, &code, &hints);
                     done.code = true;
                 }
                 Payload::DataSection(section) => {
                     self.up_to(&mut module, &mut done, Section::Code)?;
                     if !done.code {
-                        Self::code(&mut module, &bodies, &hints);
+                        Self::code(&mut module, &code, &hints);
                         done.code = true;
                     }
                     let mut data = DataSection::new();
@@ -280,16 +291,16 @@ impl<'f> House<'f> {
         }
         self.up_to(&mut module, &mut done, Section::Code)?;
         if !done.code {
-            Self::code(&mut module, &bodies, &hints);
+            Self::code(&mut module, &code, &hints);
         }
         Ok(Rewritten { bytes: module.finish(), heights })
     }
 
-    fn code(module: &mut Module, bodies: &CodeSection, hints: &BranchHints) {
+    fn code(module: &mut Module, code: &[u8], hints: &BranchHints) {
         if !hints.is_empty() {
             module.section(hints);
         }
-        module.section(bodies);
+        module.section(&RawSection { id: SectionId::Code.into(), data: code });
     }
 
     /// Writes the sections of ours that come before `section`.
@@ -407,23 +418,39 @@ impl<'f> House<'f> {
     }
 
     /// One of the module's own bodies.
-    fn body(&mut self, index: u32, body: &wasmparser::FunctionBody<'_>) -> Result<Body, reencode::Error> {
-        let types = Types { types: &self.facts.types, functions: &self.facts.functions };
-        let function = Function::read(index, body, &types)?;
+    fn body(
+        &mut self,
+        index: u32,
+        body: &wasmparser::FunctionBody<'_>,
+        room: &mut Room,
+        section: &mut Vec<u8>,
+    ) -> Result<Vec<BranchHint>, reencode::Error> {
+        let facts = self.facts;
+        let types = Types { types: &facts.types, functions: &facts.functions };
+        let summary = &facts.summaries[(index - facts.imported) as usize];
+        let again;
+        let kept = match &summary.kept {
+            Some(extent) => (&facts.kept, extent),
+            None => {
+                room.ops.clear();
+                again = room.ops.read(types.function(index), body, &self.costs)?;
+                (&room.ops, &again)
+            }
+        };
+        let function = &Function::new(types.function(index), body, kept, &mut room.locals)?;
         let plan = self.plans[(index - self.facts.imported) as usize];
         let nothing = || Charges { list: Vec::new(), at_end: false, last_calls: Vec::new() };
         let charges = match plan.flat {
             Some(_) => nothing(),
             None => {
-                let clean = &self.facts.summaries[(index - self.facts.imported) as usize].clean;
-                let charges = segments::charges(&function, plan, self, &self.settings.fuel, clean);
+                let charges = segments::charges(function, plan, self, &summary.clean);
                 let last_calls = charges.last_calls.clone();
                 if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
             }
         };
-        let points = nan::points(&function, &types, self.settings.nan);
-        let block = if function.leaves_early() {
-            Some(match function.results.as_slice() {
+        let points = nan::points(function, &types, self.settings.nan);
+        let block = if function.leaves_early {
+            Some(match function.results {
                 [] => BlockType::Empty,
                 [one] => BlockType::Result(val_type(*one)?),
                 many => {
@@ -443,11 +470,11 @@ impl<'f> House<'f> {
             block,
             stack: self.settings.stack,
         };
-        emit::body(&function, &parts)
+        emit::body(function, &parts, section)
     }
 
     /// A body of ours.
-    fn extra(&mut self, extra: Extra) -> Result<Body, reencode::Error> {
+    fn extra(&mut self, extra: Extra, section: &mut Vec<u8>) -> Vec<BranchHint> {
         // Its type may be one that nothing else has.
         self.extra_type(extra);
         let added = self.added;
@@ -514,6 +541,7 @@ impl<'f> House<'f> {
                     code.get(param);
                 });
                 code.op(&Instruction::Call(function)).get(meter);
+                self.take(&mut code);
                 code.end();
             }
             Extra::Stub(function) => {
@@ -536,7 +564,9 @@ impl<'f> House<'f> {
                     code.get(param);
                 });
                 let height = param::STACK_HEIGHT_MAX << (param::METER_FUEL_SIGN + 1);
-                code.i64(height.cast_signed()).op(&Instruction::Call(self.metered(function))).set(meter);
+                code.i64(height.cast_signed());
+                self.take(&mut code);
+                code.op(&Instruction::Call(self.metered(function))).set(meter);
                 self.give_back(&mut code, meter);
                 if let Some(exception) = self.facts.exception {
                     let pool = self.added.pool;
@@ -548,7 +578,7 @@ impl<'f> House<'f> {
                 code.end();
             }
         }
-        Ok(code.finish(&locals))
+        code.finish(&locals, section)
     }
 
     /// Gives the fuel in hand back to the pool, or takes from it what is owed.
@@ -559,7 +589,15 @@ impl<'f> House<'f> {
         code.get(meter).in_hand(meter).op(&Instruction::I64Sub).set(meter);
     }
 
-    /// Charges what may be more than is ever in hand.
+    /// Takes a chunk in hand, with the meter on top of the stack: whatever is done from here on is paid for, also when it
+    /// ends in a trap.
+    fn take(&self, code: &mut Code) {
+        if self.settings.meter {
+            code.op(&Instruction::Call(self.added.draw));
+        }
+    }
+
+    /// Charges what may be more than is ever in hand, and takes a chunk.
     fn pay(&self, code: &mut Code, cost: u32, meter: u32) {
         if !self.settings.meter {
             return;
@@ -567,15 +605,13 @@ impl<'f> House<'f> {
         let pool = self.added.pool;
         self.give_back(code, meter);
         code.op(&Instruction::GlobalGet(pool)).get(cost).op(&Instruction::I64Sub).op(&Instruction::GlobalSet(pool));
-        code.op(&Instruction::GlobalGet(pool)).i64(0).op(&Instruction::I64LtS);
-        code.rarely().halt(&self.added, Halt::Fuel).end();
+        code.draw(meter, &self.added);
     }
 }
 
-fn add(bodies: &mut CodeSection, hints: &mut BranchHints, index: u32, body: Body) {
-    bodies.raw(&body.bytes);
-    if !body.hints.is_empty() {
-        hints.function_hints(index, body.hints);
+fn hint(all: &mut BranchHints, function: u32, hints: Vec<BranchHint>) {
+    if !hints.is_empty() {
+        all.function_hints(function, hints);
     }
 }
 

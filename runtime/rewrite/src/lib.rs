@@ -31,6 +31,7 @@ mod function;
 mod instrument;
 mod lower;
 mod nan;
+mod op;
 mod refusal;
 mod segments;
 
@@ -182,12 +183,12 @@ fn rewrite(bytes: &[u8], rules: Rules, settings: &Settings) -> Result<Executable
 /// Instruments an admitted module, given as it was published and without exceptions.
 fn finish(published: &[u8], plain: &[u8], facts: admit::Facts, settings: &Settings) -> Result<Executable, Refusal> {
     let rewritten = instrument::instrument(plain, &facts, settings)?;
-    let mut preimage = wire::encode(&Profile::Samebit1);
-    preimage.extend_from_slice(&rewritten.bytes);
+    let profile = wire::encode(&Profile::Samebit1);
+    let pieces = [profile.as_slice(), rewritten.bytes.as_slice()];
     let pages = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
     Ok(Executable {
         module: BlobRef::of(published),
-        id: ExecutableId(wire::derive("samebit/v1/executable", &preimage)),
+        id: ExecutableId(wire::derive_all("samebit/v1/executable", &pieces)),
         bytes: rewritten.bytes,
         form: facts.form,
         imports: facts.imports,

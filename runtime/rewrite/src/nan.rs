@@ -16,8 +16,8 @@ mod tests;
 use crate::{
     Nan,
     function::{Function, Types, position},
+    op::{Code, Op},
 };
-use wasmparser::Operator;
 
 /// How a value is made canonical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,7 @@ pub(crate) struct Point {
 /// The points of a function, by operator.
 pub(crate) fn points(function: &Function<'_>, types: &Types<'_>, nan: Nan) -> Vec<Point> {
     match nan {
+        _ if !function.makes_nan => Vec::new(),
         Nan::Keep => Vec::new(),
         Nan::Eager => eager(function),
         Nan::Lazy => lazy::points(function, types).unwrap_or_else(|| eager(function)),
@@ -45,14 +46,14 @@ pub(crate) fn points(function: &Function<'_>, types: &Types<'_>, nan: Nan) -> Ve
 }
 
 fn eager(function: &Function<'_>) -> Vec<Point> {
-    let makes = |(op, operator)| makes_nan(operator).map(|shape| Point { op: position(op), shape });
+    let makes = |(at, op): (usize, &Op)| makes_nan(op.code).map(|shape| Point { op: position(at), shape });
     function.ops.iter().enumerate().filter_map(makes).collect()
 }
 
 /// The shape of the result of an operator whose result may be a NaN that the specification leaves open.
-pub(crate) fn makes_nan(operator: &Operator<'_>) -> Option<Shape> {
-    use Operator as O;
-    Some(match operator {
+pub(crate) const fn makes_nan(code: Code) -> Option<Shape> {
+    use Code as O;
+    Some(match code {
         O::F32Add
         | O::F32Sub
         | O::F32Mul

@@ -7,12 +7,10 @@
 
 use crate::{
     calls::{LastCalls, Plan},
-    cost::class,
     counted::{Counted, counted},
-    function::{Function, position},
+    function::{Event, Function, position},
+    op::Code,
 };
-use samebit_spec::{fuel::FuelTable, param};
-use wasmparser::Operator;
 
 /// One charge, made before an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +50,6 @@ pub(crate) struct Charges {
 pub(crate) trait Callees {
     /// The plan of a function by its index; `None` for an imported one.
     fn plan(&self, function: u32) -> Option<Plan>;
-}
-
-/// The length of a `memory.copy` or `memory.fill` that is a constant small enough to be charged with its segment.
-pub(crate) fn constant_length(ops: &[Operator<'_>], at: usize) -> Option<u32> {
-    match (ops.get(at)?, ops.get(at.checked_sub(1)?)?) {
-        (Operator::MemoryCopy { .. } | Operator::MemoryFill { .. }, Operator::I32Const { value }) => {
-            u32::try_from(*value).ok().filter(|length| *length <= param::BULK_CONSTANT_MAX)
-        }
-        _ => None,
-    }
-}
-
-/// Fuel of one operator by itself.
-pub(crate) fn cost(ops: &[Operator<'_>], at: usize, table: &FuelTable) -> u64 {
-    let own = u64::from(table.cost(class(&ops[at])));
-    own + constant_length(ops, at).map_or(0, |length| u64::from(length >> table.bulk_bytes_log2))
 }
 
 /// Index of a segment.
@@ -187,16 +169,9 @@ impl Walk {
 /// The charges of a body that has a meter.
 ///
 /// `clean`: as [`crate::calls::Summary::clean`].
-pub(crate) fn charges(
-    function: &Function<'_>,
-    plan: Plan,
-    callees: &impl Callees,
-    table: &FuelTable,
-    clean: &[u32],
-) -> Charges {
-    let ops = &function.ops;
+pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callees, clean: &[u32]) -> Charges {
     let doomed = doomed(function);
-    let (last_calls, calls) = calls(ops);
+    let Calls { last, others } = calls(function);
     let look = if plan.dense { Look::Call } else { Look::No };
     let mut walk = Walk { open: Vec::new(), charges: Vec::new(), look };
     let first = walk.looking(0, if plan.bounded { look } else { Look::Call });
@@ -205,19 +180,20 @@ pub(crate) fn charges(
     // call adds up, so the function looks at the meter when it returns.
     let (mut unbounded, mut at_end): (Option<usize>, bool) = (None, false);
     let mut looks = Vec::new();
-    let mut last_call = last_calls.iter().copied().peekable();
-    for (at, op) in ops.iter().enumerate() {
+    let (mut last_call, mut doomed) = (last.iter().copied().peekable(), doomed.into_iter().rev().peekable());
+    for op in function.events {
+        let at = op.op as usize;
         let now = walk.now();
         if let Some(now) = now {
-            let cost = cost(ops, at, table);
-            walk.charges[now].cost += cost;
+            walk.charges[now].cost += op.cost;
         }
-        match op {
-            Operator::Block { .. } => walk.enter(Kind::Block, now, now),
-            Operator::Loop { .. } => {
-                let has_calls = calls[at] != calls[function.ends[at] as usize];
+        match op.code {
+            Code::Block => walk.enter(Kind::Block, now, now),
+            Code::Loop => {
+                let inside = others.partition_point(|&call| (call as usize) < at);
+                let has_calls = others.get(inside).is_some_and(|&call| call < op.end);
                 let look = if has_calls { Look::Call } else { Look::Inline };
-                let header = now.map(|_| match counted(function, at, clean) {
+                let header = now.map(|_| match counted(function, at, op.end as usize, clean) {
                     Some(counted) => {
                         let header = walk.looking(at, look);
                         walk.charges[header].counted = Some(counted);
@@ -227,11 +203,11 @@ pub(crate) fn charges(
                 });
                 walk.enter(Kind::Loop, now, header);
             }
-            Operator::If { .. } => {
+            Code::If => {
                 let arm = now.map(|_| walk.segment(at + 1));
                 walk.enter(Kind::If, now, arm);
             }
-            Operator::Else => {
+            Code::Else => {
                 if let Some(open) = walk.open.last() {
                     let (from, first) = (open.from, open.now);
                     let arm = from.map(|_| walk.segment(at + 1));
@@ -240,42 +216,43 @@ pub(crate) fn charges(
                     }
                 }
             }
-            Operator::End => walk.leave(at),
-            Operator::Br { relative_depth } => {
+            Code::End => walk.leave(at),
+            Code::Br => {
                 if now.is_some() {
-                    walk.branch(at, *relative_depth, false);
+                    walk.branch(at, op.value, false);
                 }
                 walk.set_now(None);
             }
-            Operator::BrIf { relative_depth } if now.is_some() => {
-                let ends_in_trap = doomed.label(at);
-                walk.branch(at, *relative_depth, ends_in_trap);
-                if !ends_in_trap {
-                    let after = walk.segment(at + 1);
-                    walk.set_now(Some(after));
+            Code::BrIf => {
+                let ends_in_trap = doomed.next_if_eq(&position(at)).is_some();
+                if now.is_some() {
+                    walk.branch(at, op.value, ends_in_trap);
+                    if !ends_in_trap {
+                        let after = walk.segment(at + 1);
+                        walk.set_now(Some(after));
+                    }
                 }
             }
-            Operator::BrTable { targets } => {
+            Code::BrTable => {
                 if now.is_some() {
-                    // The body was read before, so its targets can be read again.
-                    for depth in targets.targets().flatten().chain([targets.default()]) {
-                        walk.branch(at, depth, false);
+                    for &label in function.labels(op.value) {
+                        walk.branch(at, label, false);
                     }
                 }
                 walk.set_now(None);
             }
-            Operator::Return => {
+            Code::Return => {
                 if now.is_some() {
                     let depth = position(walk.open.len() - 1);
                     walk.branch(at, depth, false);
                 }
                 walk.set_now(None);
             }
-            Operator::Unreachable => walk.set_now(None),
-            Operator::Call { .. } | Operator::CallIndirect { .. } if last_call.next_if_eq(&position(at)).is_some() => {}
-            Operator::Call { function_index } => {
-                // An import comes back with nothing in hand.
-                if let Some(callee) = callees.plan(*function_index) {
+            Code::Unreachable => walk.set_now(None),
+            Code::Call | Code::CallIndirect if last_call.next_if_eq(&position(at)).is_some() => {}
+            Code::Call => {
+                // An import comes back with a chunk in hand.
+                if let Some(callee) = callees.plan(op.value) {
                     if let (Some(now), Some(flat)) = (now, callee.flat) {
                         walk.charges[now].cost += flat;
                     }
@@ -292,7 +269,7 @@ pub(crate) fn charges(
                     }
                 }
             }
-            Operator::CallIndirect { .. } => unbounded = unbounded.or(Some(at)),
+            Code::CallIndirect => unbounded = unbounded.or(Some(at)),
             _ => {}
         }
     }
@@ -306,50 +283,36 @@ pub(crate) fn charges(
     walk.charges.retain(|charge| charge.cost > 0 || entry(charge));
     walk.charges.append(&mut looks);
     walk.charges.sort_by_key(|charge| charge.before);
-    Charges { list: walk.charges, at_end, last_calls }
+    Charges { list: walk.charges, at_end, last_calls: last }
 }
 
-/// The last calls of a body, and for each operator how many other calls come before it.
-fn calls(ops: &[Operator<'_>]) -> (Vec<u32>, Vec<u32>) {
+/// Calls of a body, by operator.
+struct Calls {
+    /// Those that nothing but `unreachable` follows.
+    last: Vec<u32>,
+    /// All others, what the rewriter makes calls of its own functions included.
+    others: Vec<u32>,
+}
+
+fn calls(function: &Function<'_>) -> Calls {
     let mut reader = LastCalls::default();
-    let mut last: Vec<u32> = Vec::new();
-    for (at, op) in ops.iter().enumerate() {
-        last.extend(reader.read(at, op).into_iter().map(position));
+    let (mut last, mut others) = (Vec::new(), Vec::new());
+    for &Event { op, code, .. } in function.events {
+        last.extend_from_slice(reader.read(op, code));
+        if matches!(code, Code::Call | Code::CallIndirect | Code::MemoryGrow | Code::MemoryCopy | Code::MemoryFill) {
+            others.push(op);
+        }
     }
-    let mut lasts = last.iter().copied().peekable();
-    let mut count = 0;
-    let before = ops
-        .iter()
-        .enumerate()
-        .map(|(at, op)| {
-            let before = count;
-            let is_last = lasts.next_if_eq(&position(at)).is_some();
-            let is_call = match op {
-                Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::MemoryGrow { .. } => !is_last,
-                Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => true,
-                _ => false,
-            };
-            count += u32::from(is_call);
-            before
-        })
-        .collect();
-    (last, before)
-}
-
-/// Which branches surely lead to a trap.
-struct Doomed {
-    /// For each operator that is a `br_if`: whether its label leads to `unreachable` and nowhere else.
-    labels: Vec<bool>,
-}
-
-impl Doomed {
-    fn label(&self, at: usize) -> bool {
-        self.labels.get(at).copied().unwrap_or(false)
+    if !last.is_empty() {
+        others.retain(|call| last.binary_search(call).is_err());
     }
+    Calls { last, others }
 }
 
+/// The `br_if`s whose label leads to `unreachable` and nowhere else, the last one first.
+///
 /// Reads the body backwards: code is doomed when all that can follow it ends in `unreachable`, without a loop.
-fn doomed(function: &Function<'_>) -> Doomed {
+fn doomed(function: &Function<'_>) -> Vec<u32> {
     struct Level {
         /// Whether a branch to it is doomed.
         label: bool,
@@ -357,52 +320,51 @@ fn doomed(function: &Function<'_>) -> Doomed {
         after: bool,
         otherwise: Option<bool>,
     }
-    let ops = &function.ops;
-    let mut labels = vec![false; ops.len()];
+    let mut branches = Vec::new();
     let mut levels: Vec<Level> = Vec::new();
     // Of what follows the operator looked at.
     let mut next = false;
-    for at in (0..ops.len()).rev() {
+    for op in function.events.iter().rev() {
         let target = |levels: &[Level], depth: u32| {
             levels.len().checked_sub(1 + depth as usize).is_some_and(|level| levels[level].label)
         };
-        next = match &ops[at] {
-            Operator::End if levels.is_empty() => {
+        next = match op.code {
+            Code::End if levels.is_empty() => {
                 levels.push(Level { label: false, after: false, otherwise: None });
                 false
             }
-            Operator::End => {
-                let is_loop = matches!(ops[function.ends[at] as usize], Operator::Loop { .. });
-                levels.push(Level { label: next && !is_loop, after: next, otherwise: None });
+            Code::End => {
+                levels.push(Level { label: next && !op.ends_loop, after: next, otherwise: None });
                 next
             }
-            Operator::Else => match levels.last_mut() {
+            Code::Else => match levels.last_mut() {
                 Some(level) => {
                     level.otherwise = Some(next);
                     level.after
                 }
                 None => false,
             },
-            Operator::Block { .. } | Operator::Loop { .. } => {
+            Code::Block | Code::Loop => {
                 levels.pop();
                 next
             }
-            Operator::If { .. } => match levels.pop() {
+            Code::If => match levels.pop() {
                 Some(level) => next && level.otherwise.unwrap_or(level.after),
                 None => false,
             },
-            Operator::Br { relative_depth } => target(&levels, *relative_depth),
-            Operator::BrIf { relative_depth } => {
-                labels[at] = target(&levels, *relative_depth);
-                labels[at] && next
+            Code::Br => target(&levels, op.value),
+            Code::BrIf => {
+                let is_doomed = target(&levels, op.value);
+                if is_doomed {
+                    branches.push(op.op);
+                }
+                is_doomed && next
             }
-            Operator::BrTable { targets } => {
-                targets.targets().flatten().chain([targets.default()]).all(|depth| target(&levels, depth))
-            }
-            Operator::Return => false,
-            Operator::Unreachable => true,
+            Code::BrTable => function.labels(op.value).iter().all(|&depth| target(&levels, depth)),
+            Code::Return => false,
+            Code::Unreachable => true,
             _ => next,
         };
     }
-    Doomed { labels }
+    branches
 }

@@ -9,7 +9,7 @@ fn known_modules_have_their_recorded_executable_ids() {
     let recorded = [
         (
             r#"(module (memory (export "memory") 1) (func (export "_start")))"#,
-            "exec-e60c8e0090e46d459c66bd51f0693899ce3b21798b301cd357051f0b21ae5297",
+            "exec-ca8201170fea7052348529d22f3d6606bf77ae5aae6c914a8360ad0ea9610d03",
         ),
         (
             r#"(module
@@ -23,7 +23,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                 (func $start (export "_start")
                     (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))))
                 (start $begin))"#,
-            "exec-715143cb8aa8b5cf98e92ae723e2b9150cc3a2d1d7e6982938b7e0acc3c765be",
+            "exec-38a866c2d5339d7a6969882251c615bc2a2f8196c6e1204a8c79476678ae91c2",
         ),
         (
             r#"(module (memory (export "memory") 1)
@@ -37,7 +37,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                     (memory.fill (i32.const 0) (i32.const 1) (i32.const 16))
                     i32.const 1)
                 (func (export "samebit_finish") (result i32) i32.const 0))"#,
-            "exec-fe644abf55ab4be0aee18638a0880d09edb26bf5290f60e38d21a58ab8e7abf7",
+            "exec-997df5b0fffb4a3d258f63d61825ae36416dd6cd6343efe6d52ed742e78a1418",
         ),
     ];
     let id = |text: &str| prepare(&wat::parse_str(text).expect("text")).expect("admitted").id.to_string();

@@ -230,16 +230,14 @@ pub fn fuel(wasm: &[u8], seed: u64) -> Result<Stats, String> {
         if let End::Trapped(trap) = seen.end
             && trap != Trap::StackOverflow
         {
-            // What was executed before a trap is charged. After a host call nothing is in hand until the meter is
-            // looked at again: that little may be free.
-            let free = if seen.calls.is_empty() { 0 } else { UNSEEN_MAX };
+            // What was executed before a trap is charged.
             let before = naive_count(&mut naive)?;
             let original = naive.call(name, &args, 0);
             let spent = naive_count(&mut naive)? - before;
             if original.end != seen.end {
                 return Err(format!("{name}({args:?}): {:?}, naive {:?}", seen.end, original.end));
             }
-            if spent > seen.fuel + free {
+            if spent > seen.fuel {
                 return Err(format!("{name}({args:?}): {trap:?} after {spent} fuel of work, charged {}", seen.fuel));
             }
         }
@@ -293,9 +291,6 @@ pub fn sweep(wasm: &[u8], name: &str, args: &[Value], most: u64) -> Result<u64, 
     Ok(0)
 }
 
-/// Most fuel of a function that looks at no meter.
-const UNSEEN_MAX: u64 = 1 << 12;
-
 /// Puts a trap before every instruction of every function, one at a time, and calls an export each time.
 ///
 /// The charge is the same on both engines and covers what the naive meter counts.
@@ -328,7 +323,7 @@ pub fn trap_everywhere(wasm: &[u8], name: &str, args: &[Value]) -> Result<Stats,
             }
             let fair = match end {
                 End::Returned(_) => seen[0].fuel == spent,
-                _ => seen[0].fuel >= spent.saturating_sub(UNSEEN_MAX) && (seen[0].fuel > 0 || spent == 0),
+                _ => seen[0].fuel >= spent,
             };
             if !fair {
                 return Err(format!("{place}: {spent} fuel of work, charged {}, {end:?}", seen[0].fuel));

@@ -2,8 +2,9 @@
 //!
 //! They are numbered regularly: nine operations, each over the same seven accesses.
 
+use crate::op::Code;
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
-use wasmparser::{BinaryReader, Operator};
+use wasmparser::BinaryReader;
 
 /// An access: what it reads and writes, and the plain instructions that do so.
 #[derive(Clone, Copy)]
@@ -61,71 +62,71 @@ pub(crate) enum Atomic {
 }
 
 impl Atomic {
-    /// The atomic instruction that `operator` is. Waiting and waking need other threads, and engines differ in
+    /// The atomic instruction that `code` is. Waiting and waking need other threads, and engines differ in
     /// how a narrow comparison takes the value that it expects: these have no lowering.
-    pub(crate) fn of(operator: &Operator<'_>) -> Option<Self> {
-        use Operator as O;
+    pub(crate) fn of(code: Code) -> Option<Self> {
+        use Code as O;
         let access = |wide| Some(Self::Access { wide });
-        match operator {
+        match code {
             O::AtomicFence => Some(Self::Fence),
-            O::I32AtomicLoad { .. }
-            | O::I32AtomicLoad8U { .. }
-            | O::I32AtomicLoad16U { .. }
-            | O::I32AtomicStore { .. }
-            | O::I32AtomicStore8 { .. }
-            | O::I32AtomicStore16 { .. }
-            | O::I32AtomicRmwAdd { .. }
-            | O::I32AtomicRmw8AddU { .. }
-            | O::I32AtomicRmw16AddU { .. }
-            | O::I32AtomicRmwSub { .. }
-            | O::I32AtomicRmw8SubU { .. }
-            | O::I32AtomicRmw16SubU { .. }
-            | O::I32AtomicRmwAnd { .. }
-            | O::I32AtomicRmw8AndU { .. }
-            | O::I32AtomicRmw16AndU { .. }
-            | O::I32AtomicRmwOr { .. }
-            | O::I32AtomicRmw8OrU { .. }
-            | O::I32AtomicRmw16OrU { .. }
-            | O::I32AtomicRmwXor { .. }
-            | O::I32AtomicRmw8XorU { .. }
-            | O::I32AtomicRmw16XorU { .. }
-            | O::I32AtomicRmwXchg { .. }
-            | O::I32AtomicRmw8XchgU { .. }
-            | O::I32AtomicRmw16XchgU { .. }
-            | O::I32AtomicRmwCmpxchg { .. } => access(false),
-            O::I64AtomicLoad { .. }
-            | O::I64AtomicLoad8U { .. }
-            | O::I64AtomicLoad16U { .. }
-            | O::I64AtomicLoad32U { .. }
-            | O::I64AtomicStore { .. }
-            | O::I64AtomicStore8 { .. }
-            | O::I64AtomicStore16 { .. }
-            | O::I64AtomicStore32 { .. }
-            | O::I64AtomicRmwAdd { .. }
-            | O::I64AtomicRmw8AddU { .. }
-            | O::I64AtomicRmw16AddU { .. }
-            | O::I64AtomicRmw32AddU { .. }
-            | O::I64AtomicRmwSub { .. }
-            | O::I64AtomicRmw8SubU { .. }
-            | O::I64AtomicRmw16SubU { .. }
-            | O::I64AtomicRmw32SubU { .. }
-            | O::I64AtomicRmwAnd { .. }
-            | O::I64AtomicRmw8AndU { .. }
-            | O::I64AtomicRmw16AndU { .. }
-            | O::I64AtomicRmw32AndU { .. }
-            | O::I64AtomicRmwOr { .. }
-            | O::I64AtomicRmw8OrU { .. }
-            | O::I64AtomicRmw16OrU { .. }
-            | O::I64AtomicRmw32OrU { .. }
-            | O::I64AtomicRmwXor { .. }
-            | O::I64AtomicRmw8XorU { .. }
-            | O::I64AtomicRmw16XorU { .. }
-            | O::I64AtomicRmw32XorU { .. }
-            | O::I64AtomicRmwXchg { .. }
-            | O::I64AtomicRmw8XchgU { .. }
-            | O::I64AtomicRmw16XchgU { .. }
-            | O::I64AtomicRmw32XchgU { .. }
-            | O::I64AtomicRmwCmpxchg { .. } => access(true),
+            O::I32AtomicLoad
+            | O::I32AtomicLoad8U
+            | O::I32AtomicLoad16U
+            | O::I32AtomicStore
+            | O::I32AtomicStore8
+            | O::I32AtomicStore16
+            | O::I32AtomicRmwAdd
+            | O::I32AtomicRmw8AddU
+            | O::I32AtomicRmw16AddU
+            | O::I32AtomicRmwSub
+            | O::I32AtomicRmw8SubU
+            | O::I32AtomicRmw16SubU
+            | O::I32AtomicRmwAnd
+            | O::I32AtomicRmw8AndU
+            | O::I32AtomicRmw16AndU
+            | O::I32AtomicRmwOr
+            | O::I32AtomicRmw8OrU
+            | O::I32AtomicRmw16OrU
+            | O::I32AtomicRmwXor
+            | O::I32AtomicRmw8XorU
+            | O::I32AtomicRmw16XorU
+            | O::I32AtomicRmwXchg
+            | O::I32AtomicRmw8XchgU
+            | O::I32AtomicRmw16XchgU
+            | O::I32AtomicRmwCmpxchg => access(false),
+            O::I64AtomicLoad
+            | O::I64AtomicLoad8U
+            | O::I64AtomicLoad16U
+            | O::I64AtomicLoad32U
+            | O::I64AtomicStore
+            | O::I64AtomicStore8
+            | O::I64AtomicStore16
+            | O::I64AtomicStore32
+            | O::I64AtomicRmwAdd
+            | O::I64AtomicRmw8AddU
+            | O::I64AtomicRmw16AddU
+            | O::I64AtomicRmw32AddU
+            | O::I64AtomicRmwSub
+            | O::I64AtomicRmw8SubU
+            | O::I64AtomicRmw16SubU
+            | O::I64AtomicRmw32SubU
+            | O::I64AtomicRmwAnd
+            | O::I64AtomicRmw8AndU
+            | O::I64AtomicRmw16AndU
+            | O::I64AtomicRmw32AndU
+            | O::I64AtomicRmwOr
+            | O::I64AtomicRmw8OrU
+            | O::I64AtomicRmw16OrU
+            | O::I64AtomicRmw32OrU
+            | O::I64AtomicRmwXor
+            | O::I64AtomicRmw8XorU
+            | O::I64AtomicRmw16XorU
+            | O::I64AtomicRmw32XorU
+            | O::I64AtomicRmwXchg
+            | O::I64AtomicRmw8XchgU
+            | O::I64AtomicRmw16XchgU
+            | O::I64AtomicRmw32XchgU
+            | O::I64AtomicRmwCmpxchg => access(true),
             _ => None,
         }
     }

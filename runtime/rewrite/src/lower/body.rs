@@ -8,7 +8,7 @@ use super::{
     Added, Types, atomic, encoding, lowered, lowered_all,
     survey::{Body, Survey},
 };
-use crate::{Refusal, admit::invalid};
+use crate::{Refusal, admit::invalid, op::Code};
 use wasm_encoder::{BlockType, Encode, Instruction, ValType, reencode::Reencode, reencode::RoundtripReencoder};
 use wasmparser::{BinaryReaderError, Catch, FunctionBody, Operator};
 
@@ -216,7 +216,7 @@ impl Writer<'_> {
             }
             Operator::RefNull { .. } => self.op(&Instruction::I64Const(0)),
             Operator::RefIsNull => self.op(&Instruction::I64Eqz),
-            other => match atomic::Atomic::of(other) {
+            other => match atomic::Atomic::of(Code::of(other)) {
                 Some(_) => {
                     atomic::write(&mut self.out, encoded, self.found.temporaries, self.first_temporary)
                         .map_err(wrong)?;

@@ -2,7 +2,7 @@
 //! exception can escape.
 
 use super::{atomic, reading};
-use crate::{At, Feature, Refusal, admit::invalid};
+use crate::{At, Feature, Refusal, admit::invalid, op::Code};
 use std::collections::BTreeMap;
 use wasmparser::{
     AbstractHeapType, BlockType, Catch, ElementItems, FuncType, FunctionBody, HeapType, Operator, Parser, Payload,
@@ -243,7 +243,7 @@ impl Survey {
                     closed.pop();
                 }
                 other => {
-                    if let Some(atomic) = atomic::Atomic::of(other) {
+                    if let Some(atomic) = atomic::Atomic::of(Code::of(other)) {
                         found.touched = true;
                         found.temporaries.add(atomic);
                     }

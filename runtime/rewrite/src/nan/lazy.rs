@@ -28,9 +28,12 @@ use super::{
         NOT_ZERO, NUMBER, SAME, arity, deed,
     },
 };
-use crate::function::{Function, Types, position};
+use crate::{
+    function::{Function, Types, position},
+    op::{Code, Op},
+};
 use std::collections::BTreeMap;
-use wasmparser::{Operator, ValType};
+use wasmparser::{BlockType, ValType};
 
 /// Steps that finding the writers of locals may take for each operator, and those that every function has.
 const STEPS_PER_OPERATOR: usize = 16;
@@ -44,12 +47,9 @@ const LOOP_SHIFT: u32 = 3;
 
 /// The points of a function, by operator. `None` when it is too tangled to be looked at.
 pub(super) fn points(function: &Function<'_>, types: &Types<'_>) -> Option<Vec<Point>> {
-    if !function.ops.iter().any(|operator| super::makes_nan(operator).is_some()) {
-        return Some(Vec::new());
-    }
     let mut reader = Reader::new(function, types);
-    for (at, operator) in function.ops.iter().enumerate() {
-        reader.read(position(at), operator)?;
+    for (at, op) in function.ops.iter().enumerate() {
+        reader.read(position(at), op)?;
     }
     let read = reader.resolve()?;
     Some(read.graph.points(&read.seen, &read.tested))
@@ -300,87 +300,86 @@ impl<'f> Reader<'f> {
     }
 
     /// Reads one operator. `None` for one whose flow of control is not known here.
-    fn read(&mut self, at: u32, operator: &Operator<'_>) -> Option<()> {
+    fn read(&mut self, at: u32, op: &Op) -> Option<()> {
         if !self.live {
-            match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.dead += 1,
-                Operator::Else if self.dead == 0 => self.otherwise(at),
-                Operator::End if self.dead == 0 => self.end(at),
-                Operator::End => self.dead -= 1,
+            match op.code {
+                Code::Block | Code::Loop | Code::If => self.dead += 1,
+                Code::Else if self.dead == 0 => self.otherwise(at),
+                Code::End if self.dead == 0 => self.end(at),
+                Code::End => self.dead -= 1,
                 // Also in dead code: what opens a construct that is not known here would be taken for no construct.
                 _ => {
-                    arity_or_control(operator)?;
+                    arity_or_control(op.code)?;
                 }
             }
             return Some(());
         }
-        match operator {
-            Operator::Block { blockty } => self.open(at, Label::Block, *blockty),
-            Operator::If { blockty } => {
+        match op.code {
+            Code::Block => self.open(at, Label::Block, op.block()),
+            Code::If => {
                 self.pop();
-                self.open(at, Label::If, *blockty);
+                self.open(at, Label::If, op.block());
             }
-            Operator::Loop { blockty } => self.open(at, Label::Loop { block: 0, parameters: 0 }, *blockty),
-            Operator::Else => self.otherwise(at),
-            Operator::End => self.end(at),
-            Operator::Br { relative_depth } => {
-                self.branch(at, *relative_depth);
+            Code::Loop => self.open(at, Label::Loop { block: 0, parameters: 0 }, op.block()),
+            Code::Else => self.otherwise(at),
+            Code::End => self.end(at),
+            Code::Br => {
+                self.branch(at, op.value);
                 self.live = false;
             }
-            Operator::BrIf { relative_depth } => {
+            Code::BrIf => {
                 self.pop();
-                self.branch(at, *relative_depth);
+                self.branch(at, op.value);
             }
-            Operator::BrTable { targets } => {
+            Code::BrTable => {
                 self.pop();
-                for target in targets.targets() {
-                    self.branch(at, target.ok()?);
+                for &label in self.function.labels(op.value) {
+                    self.branch(at, label);
                 }
-                self.branch(at, targets.default());
                 self.live = false;
             }
-            Operator::Return => {
+            Code::Return => {
                 self.see(self.function.results.len());
                 self.live = false;
             }
-            Operator::Unreachable => self.live = false,
-            Operator::Call { function_index } => {
-                let ty = self.types.function(*function_index);
+            Code::Unreachable => self.live = false,
+            Code::Call => {
+                let ty = self.types.function(op.value);
                 self.see(ty.params().len());
                 self.push_exact(ty.results().len());
             }
-            Operator::CallIndirect { type_index, .. } => {
-                let ty = self.types.ty(*type_index);
+            Code::CallIndirect => {
+                let ty = self.types.ty(op.value);
                 self.pop();
                 self.see(ty.params().len());
                 self.push_exact(ty.results().len());
             }
-            Operator::Drop => {
+            Code::Drop => {
                 self.pop();
             }
-            Operator::LocalGet { local_index } => self.get(at, *local_index),
-            Operator::LocalSet { local_index } => {
+            Code::LocalGet => self.get(at, op.value),
+            Code::LocalSet => {
                 let node = self.pop();
-                self.write(at, *local_index, node);
+                self.write(at, op.value, node);
             }
-            Operator::LocalTee { local_index } => {
+            Code::LocalTee => {
                 let node = self.pop();
-                self.write(at, *local_index, node);
+                self.write(at, op.value, node);
                 if matches!(self.graph.values[node as usize].kind, Kind::Constant(_)) {
                     self.stack.push(node);
                 } else {
                     self.push(Kind::Move { keeps: ALL }, &[node], at);
                 }
             }
-            _ => self.plain(at, operator)?,
+            _ => self.plain(at, op.code)?,
         }
         Some(())
     }
 
     /// Reads an operator that works on the top of the stack only.
-    fn plain(&mut self, at: u32, operator: &Operator<'_>) -> Option<()> {
-        let (takes, gives) = arity(operator)?;
-        match deed(operator) {
+    fn plain(&mut self, at: u32, code: Code) -> Option<()> {
+        let (takes, gives) = arity(code)?;
+        match deed(self.function, at as usize) {
             Deed::Make { shape, of, how } => {
                 let operands = self.pop_many(takes);
                 self.tested.extend(operands.iter().map(|&node| (node, of.number())));
@@ -464,7 +463,7 @@ impl<'f> Reader<'f> {
         }
     }
 
-    fn open(&mut self, at: u32, label: Label, ty: wasmparser::BlockType) {
+    fn open(&mut self, at: u32, label: Label, ty: BlockType) {
         let parameters = self.pop_many(self.types.block_params(ty).len());
         let (height, before) = (self.stack.len(), self.place(at));
         let label = match label {
@@ -489,7 +488,7 @@ impl<'f> Reader<'f> {
             before,
             height,
             parameters,
-            results: self.types.block_results(ty).len(),
+            results: self.types.block_results(ty),
             from: Vec::new(),
             brought: Vec::new(),
             branched: NOWHERE,
@@ -623,16 +622,10 @@ impl<'f> Reader<'f> {
 }
 
 /// Whether this is an operator that dead code may have without opening a construct.
-fn arity_or_control(operator: &Operator<'_>) -> Option<()> {
-    match operator {
-        Operator::Br { .. }
-        | Operator::BrIf { .. }
-        | Operator::BrTable { .. }
-        | Operator::Return
-        | Operator::Call { .. }
-        | Operator::CallIndirect { .. }
-        | Operator::Else => Some(()),
-        _ => arity(operator).map(|_| ()),
+fn arity_or_control(code: Code) -> Option<()> {
+    match code {
+        Code::Br | Code::BrIf | Code::BrTable | Code::Return | Code::Call | Code::CallIndirect | Code::Else => Some(()),
+        _ => arity(code).map(|_| ()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What each operator does to the floats that it takes and gives, as [`super::lazy`] sees it.
 
 use super::Shape;
-use wasmparser::Operator;
+use crate::{function::Function, op::Code};
 
 /// Facts that hold for a value in every run. "Eager" is the value that the same place has when every result of
 /// arithmetic is made canonical at once; "here" is the value that the code with fewer points has. Facts of a
@@ -102,10 +102,10 @@ pub(super) enum Deed {
     See,
 }
 
-/// What this operator does. `None` for one whose operands only its caller knows.
-pub(super) fn deed(operator: &Operator<'_>) -> Deed {
+/// What the operator with this index does.
+pub(super) fn deed(function: &Function<'_>, at: usize) -> Deed {
     use Arithmetic::{Any, Narrowing, Product, Quotient, Sum, Tame};
-    use Operator as O;
+    use Code as O;
     use Shape::{F32, F32x4, F64, F64x2};
     const SCALAR: Facts = ALL;
     // What a sign change leaves: a negated canonical NaN is not canonical.
@@ -113,7 +113,8 @@ pub(super) fn deed(operator: &Operator<'_>) -> Deed {
     const LANES_4: Facts = SAME | NUMBER_4 | MADE_F32X4;
     const LANES_2: Facts = SAME | NUMBER_2 | MADE_F64X2;
     let make = |shape, how| Deed::Make { shape, of: shape, how };
-    match operator {
+    let op = &function.ops[at];
+    match op.code {
         O::F32Add | O::F32Sub => make(F32, Sum),
         O::F32Mul => make(F32, Product),
         O::F32Div => make(F32, Quotient),
@@ -205,22 +206,22 @@ pub(super) fn deed(operator: &Operator<'_>) -> Deed {
         O::F64x2Neg => Deed::Move { keeps: SAME | NUMBER_2 },
         O::F32x4PMin | O::F32x4PMax => Deed::Choose { of: F32x4, keeps: LANES_4 },
         O::F64x2PMin | O::F64x2PMax => Deed::Choose { of: F64x2, keeps: LANES_2 },
-        O::I8x16Shuffle { lanes } => match shuffled(lanes) {
+        O::I8x16Shuffle => match shuffled(&function.last_bytes(at)) {
             Some(keeps) => Deed::Move { keeps },
             None => Deed::See,
         },
         O::F32Copysign | O::F64Copysign => Deed::CopySign,
-        O::Select | O::TypedSelect { .. } => Deed::Select,
+        O::Select | O::TypedSelect => Deed::Select,
         O::F32x4Splat => Deed::Splat { keeps: LANES_4 },
         O::F64x2Splat => Deed::Splat { keeps: LANES_2 },
-        O::F32x4ExtractLane { .. } => Deed::Extract { shape: F32 },
-        O::F64x2ExtractLane { .. } => Deed::Extract { shape: F64 },
-        O::F32x4ReplaceLane { .. } => Deed::Replace { shape: F32 },
-        O::F64x2ReplaceLane { .. } => Deed::Replace { shape: F64 },
-        O::I32x4ReplaceLane { .. } => Deed::Insert { vector: 0, keeps: SAME | NUMBER_4 },
-        O::I64x2ReplaceLane { .. } => Deed::Insert { vector: 0, keeps: SAME | NUMBER },
-        O::V128Load32Lane { .. } => Deed::Insert { vector: 1, keeps: SAME | NUMBER_4 },
-        O::V128Load64Lane { .. } => Deed::Insert { vector: 1, keeps: SAME | NUMBER },
+        O::F32x4ExtractLane => Deed::Extract { shape: F32 },
+        O::F64x2ExtractLane => Deed::Extract { shape: F64 },
+        O::F32x4ReplaceLane => Deed::Replace { shape: F32 },
+        O::F64x2ReplaceLane => Deed::Replace { shape: F64 },
+        O::I32x4ReplaceLane => Deed::Insert { vector: 0, keeps: SAME | NUMBER_4 },
+        O::I64x2ReplaceLane => Deed::Insert { vector: 0, keeps: SAME | NUMBER },
+        O::V128Load32Lane => Deed::Insert { vector: 1, keeps: SAME | NUMBER_4 },
+        O::V128Load64Lane => Deed::Insert { vector: 1, keeps: SAME | NUMBER },
 
         O::F32ConvertI32S
         | O::F32ConvertI32U
@@ -233,13 +234,12 @@ pub(super) fn deed(operator: &Operator<'_>) -> Deed {
         O::F32x4ConvertI32x4S | O::F32x4ConvertI32x4U => Deed::Numbers,
         O::F64x2ConvertLowI32x4S | O::F64x2ConvertLowI32x4U => Deed::Numbers,
 
-        O::F32Const { value } => {
-            Deed::Constant(scalar(f32::from_bits(value.bits()).into(), value.bits() == 0x7fc0_0000))
+        O::F32Const => Deed::Constant(scalar(f32::from_bits(op.value).into(), op.value == 0x7fc0_0000)),
+        O::F64Const => {
+            let bits = u64::from_le_bytes(function.last_bytes(at));
+            Deed::Constant(scalar(f64::from_bits(bits), bits == 0x7ff8_0000_0000_0000))
         }
-        O::F64Const { value } => {
-            Deed::Constant(scalar(f64::from_bits(value.bits()), value.bits() == 0x7ff8_0000_0000_0000))
-        }
-        O::V128Const { value } => Deed::Constant(vector(value.bytes())),
+        O::V128Const => Deed::Constant(vector(&function.last_bytes(at))),
         _ => Deed::See,
     }
 }
@@ -294,7 +294,7 @@ fn shuffled(lanes: &[u8; 16]) -> Option<Facts> {
 
 /// Operands and results of an operator that takes and gives the same ones everywhere and goes on to the next.
 /// `None` for every other, and for operators of features whose flow of control is not followed here.
-pub(super) fn arity(operator: &Operator<'_>) -> Option<(usize, usize)> {
+pub(super) fn arity(code: Code) -> Option<(usize, usize)> {
     macro_rules! followed {
         (mvp $count:expr) => {
             $count
@@ -328,9 +328,8 @@ pub(super) fn arity(operator: &Operator<'_>) -> Option<(usize, usize)> {
     }
     macro_rules! arities {
         ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
-            match operator {
-                $(Operator::$op { .. } => followed!($proposal count!($($arity)*)),)*
-                _ => None,
+            match code {
+                $(Code::$op => followed!($proposal count!($($arity)*)),)*
             }
         };
     }

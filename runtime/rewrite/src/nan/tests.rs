@@ -3,7 +3,8 @@
 use super::{Point, points};
 use crate::{
     Nan,
-    function::{Function, Types},
+    function::{Function, Ops, Types},
+    op::Costs,
 };
 use wasmparser::{Parser, Payload, TypeRef};
 
@@ -33,11 +34,12 @@ fn found(text: &str, nan: Nan) -> Vec<String> {
     }
     let types = Types { types: &types, functions: &functions };
     for (index, body) in (imported..).zip(&bodies) {
-        let function = Function::read(index, body, &types).expect("body");
+        let (mut ops, mut locals) = (Ops::default(), Vec::new());
+        let extent = ops.read(types.function(index), body, &Costs::new(&samebit_spec::fuel::SAMEBIT_1)).expect("body");
+        let function = Function::new(types.function(index), body, (&ops, &extent), &mut locals).expect("locals");
         for Point { op, shape } in points(&function, &types, nan) {
-            let operator = format!("{:?}", function.ops[op as usize]);
-            let name = operator.split_whitespace().next().unwrap_or_default();
-            names.push(format!("{op} {name} {shape:?}"));
+            let code = function.ops[op as usize].code;
+            names.push(format!("{op} {code:?} {shape:?}"));
         }
     }
     names
