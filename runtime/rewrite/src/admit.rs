@@ -123,7 +123,9 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
 
 /// The validator's error at its own offset.
 pub(crate) fn invalid(function: Option<u32>, error: &BinaryReaderError) -> Refusal {
-    Refusal::Invalid { at: At { function, offset: error.offset() }, reason: error.message().to_string() }
+    // Some of its words are laid out over lines.
+    let reason = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    Refusal::Invalid { at: At { function, offset: error.offset() }, reason }
 }
 
 fn at(offset: usize) -> At {
@@ -150,7 +152,8 @@ struct Reader {
     memory: Option<MemoryType>,
     globals: Vec<ValType>,
     mutable_globals: Vec<(u32, GlobalType)>,
-    exports: BTreeMap<String, (ExternalKind, u32)>,
+    /// Kind, index, and where the export is.
+    exports: BTreeMap<String, (ExternalKind, u32, At)>,
     /// Names of exports in their order.
     export_names: Vec<String>,
     start: Option<u32>,
@@ -199,9 +202,8 @@ impl Reader {
             }
             Payload::TypeSection(section) => {
                 count(section.range().start, Counted::Types, section.count(), param::MODULE_TYPES_MAX)?;
-                for group in section.clone() {
-                    let group = group.map_err(|error| invalid(None, &error))?;
-                    let offset = section.range().start;
+                for group in section.clone().into_iter_with_offsets() {
+                    let (offset, group) = group.map_err(|error| invalid(None, &error))?;
                     if group.is_explicit_rec_group() {
                         return feature(offset, Feature::Gc, "a recursive type group");
                     }
@@ -232,12 +234,12 @@ impl Reader {
                 count(section.range().start, Counted::Tables, section.count(), param::MODULE_TABLES_MAX)
             }
             Payload::MemorySection(section) => {
-                let offset = section.range().start;
                 if section.count() > 1 {
-                    return feature(offset, Feature::MultiMemory, &format!("{} memories", section.count()));
+                    let many = format!("{} memories", section.count());
+                    return feature(section.range().start, Feature::MultiMemory, &many);
                 }
-                for memory in section.clone() {
-                    let memory = memory.map_err(|error| invalid(None, &error))?;
+                for memory in section.clone().into_iter_with_offsets() {
+                    let (offset, memory) = memory.map_err(|error| invalid(None, &error))?;
                     if memory.memory64 {
                         return feature(offset, Feature::Memory64, "a 64-bit memory");
                     }
@@ -323,7 +325,7 @@ impl Reader {
                     if export.name.starts_with(abi::RESERVED_PREFIX) {
                         return Err(Refusal::Reserved { at: at(offset), name: export.name.to_string() });
                     }
-                    self.exports.insert(export.name.to_string(), (export.kind, export.index));
+                    self.exports.insert(export.name.to_string(), (export.kind, export.index, at(offset)));
                     self.export_names.push(export.name.to_string());
                 }
             }
@@ -401,7 +403,7 @@ impl Reader {
     fn check(&self) -> Result<TaskForm, Refusal> {
         match (self.rules, self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
             (Rules::Library, ..) => Ok(TaskForm::Command),
-            (Rules::Task, Some(_), Some((ExternalKind::Memory, 0))) => self.form(),
+            (Rules::Task, Some(_), Some((ExternalKind::Memory, 0, _))) => self.form(),
             (Rules::Task, ..) => Err(Refusal::Memory),
         }
     }
@@ -421,7 +423,7 @@ impl Reader {
             .iter()
             .filter(|name| kept(name))
             .filter_map(|name| {
-                self.exports.get(name).map(|&(kind, index)| Exported { name: name.clone(), kind, index })
+                self.exports.get(name).map(|&(kind, index, _)| Exported { name: name.clone(), kind, index })
             })
             .collect();
         Ok(Facts {
@@ -444,16 +446,17 @@ impl Reader {
 
     /// Refuses an instruction that the profile leaves out and that is not lowered.
     fn allowed(&mut self, at: At, operator: &Operator<'_>) -> Result<(), Refusal> {
-        let (feature, instruction) = family(operator);
+        let (feature, visitor) = family(operator);
+        let instruction = || name(visitor);
         match operator {
             Operator::MemoryInit { .. } | Operator::DataDrop { .. } | Operator::ElemDrop { .. } => {
-                return Err(Refusal::SegmentUse { at, instruction });
+                return Err(Refusal::SegmentUse { at, instruction: instruction() });
             }
             Operator::TableInit { .. }
             | Operator::TableCopy { .. }
             | Operator::TableSet { .. }
             | Operator::TableGrow { .. }
-            | Operator::TableFill { .. } => return Err(Refusal::TableChange { at, instruction }),
+            | Operator::TableFill { .. } => return Err(Refusal::TableChange { at, instruction: instruction() }),
             Operator::TryTable { .. }
             | Operator::Throw { .. }
             | Operator::ThrowRef
@@ -471,7 +474,7 @@ impl Reader {
                 self.atomics = true;
                 Ok(())
             }
-            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction.to_string() }),
+            Some(feature) => Err(Refusal::Feature { at, feature, what: instruction() }),
         }
     }
 
@@ -553,10 +556,10 @@ impl Reader {
             (abi::EXPORT_FINISH, "a function () -> (i32)", &[], &[ValType::I32]),
         ];
         // `_initialize` alone makes no task: every reactor has it.
-        let stepped = STEPPED[1..].iter().map(|entry| entry.0).find(|name| self.exports.contains_key(*name));
+        let stepped = STEPPED[1..].iter().find_map(|entry| Some((entry.0, self.exports.get(entry.0)?.2)));
         if self.exports.contains_key(abi::EXPORT_COMMAND) {
-            if let Some(name) = stepped {
-                return Err(Refusal::TwoForms { name });
+            if let Some((name, at)) = stepped {
+                return Err(Refusal::TwoForms { at, name });
             }
             self.entry(abi::EXPORT_COMMAND, "a function () -> ()", &[], &[])?;
             return Ok(TaskForm::Command);
@@ -577,8 +580,8 @@ impl Reader {
         params: &[ValType],
         results: &[ValType],
     ) -> Result<(), Refusal> {
-        let &(kind, index) = self.exports.get(name).ok_or(Refusal::ExportMissing { name })?;
-        let wrong = |found: String| Err(Refusal::ExportType { name, wanted, found });
+        let &(kind, index, at) = self.exports.get(name).ok_or(Refusal::ExportMissing { name })?;
+        let wrong = |found: String| Err(Refusal::ExportType { at, name, wanted, found });
         if kind != ExternalKind::Func {
             return wrong(format!("a {kind:?}").to_lowercase());
         }
@@ -798,11 +801,11 @@ macro_rules! feature {
 
 macro_rules! families {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
-        /// The feature that an instruction needs beyond the profile, and its name.
+        /// The feature that an instruction needs beyond the profile, and the name of its visitor.
         fn family(operator: &Operator<'_>) -> (Option<Feature>, &'static str) {
             match operator {
-                $(Operator::$op { .. } => (feature!($proposal), name(stringify!($visit))),)*
-                _ => (Some(Feature::Other), "unknown"),
+                $(Operator::$op { .. } => (feature!($proposal), stringify!($visit)),)*
+                _ => (Some(Feature::Other), "visit_unknown"),
             }
         }
     };
@@ -810,7 +813,19 @@ macro_rules! families {
 
 wasmparser::for_each_operator!(families);
 
-/// The instruction's name from that of its visitor, `visit_memory_init`.
-fn name(visitor: &'static str) -> &'static str {
-    visitor.strip_prefix("visit_").unwrap_or(visitor)
+/// The instruction's name in the text format, from that of its visitor: `memory.init` from `visit_memory_init`.
+fn name(visitor: &str) -> String {
+    const GROUPS: [&str; 21] = [
+        "i32", "i64", "f32", "f64", "v128", "i8x16", "i16x8", "i32x4", "i64x2", "f32x4", "f64x2", "memory", "table",
+        "ref", "elem", "data", "struct", "array", "any", "extern", "i31",
+    ];
+    let name = visitor.strip_prefix("visit_").unwrap_or(visitor);
+    let Some((group, rest)) = name.split_once('_').filter(|(group, _)| GROUPS.contains(group)) else {
+        return name.to_string();
+    };
+    let Some(atomic) = rest.strip_prefix("atomic_") else { return format!("{group}.{rest}") };
+    match atomic.split_once('_') {
+        Some((width, deed)) if width.starts_with("rmw") => format!("{group}.atomic.{width}.{deed}"),
+        _ => format!("{group}.atomic.{atomic}"),
+    }
 }
