@@ -264,7 +264,18 @@ impl Reader {
                 count(section.range().start, Counted::Exports, section.count(), param::MODULE_EXPORTS_MAX)
             }
             Payload::ElementSection(section) => {
-                count(section.range().start, Counted::ElementSegments, section.count(), param::ELEMENT_SEGMENTS_MAX)
+                count(section.range().start, Counted::ElementSegments, section.count(), param::ELEMENT_SEGMENTS_MAX)?;
+                let mut elements = 0_u64;
+                for element in section.clone().into_iter_with_offsets() {
+                    let (offset, element) = element.map_err(|error| invalid(None, &error))?;
+                    let more = match &element.items {
+                        ElementItems::Functions(functions) => functions.count(),
+                        ElementItems::Expressions(_, expressions) => expressions.count(),
+                    };
+                    elements = elements.saturating_add(more.into());
+                    bounded(at(offset), Counted::Elements, elements, param::ELEMENTS_MAX)?;
+                }
+                Ok(())
             }
             Payload::DataSection(section) => {
                 count(section.range().start, Counted::DataSegments, section.count(), param::DATA_SEGMENTS_MAX)

@@ -48,6 +48,8 @@ pub enum Counted {
     Exports,
     /// Element segments.
     ElementSegments,
+    /// Elements of all element segments.
+    Elements,
     /// Data segments.
     DataSegments,
     /// Bytes of all data segments.
@@ -91,6 +93,7 @@ impl fmt::Display for Counted {
             Self::Tags => "tags of exceptions",
             Self::Exports => "exports",
             Self::ElementSegments => "element segments",
+            Self::Elements => "elements of all segments",
             Self::DataSegments => "data segments",
             Self::DataBytes => "bytes of data segments",
             Self::Locals => "locals of a function",

@@ -23,7 +23,7 @@ variants!(REFUSALS, refusal_name, Refusal:
 
 variants!(COUNTED, counted_name, Counted:
     Types Parameters Results Imports Functions Tables TableElements MemoryPages Globals Tags Exports ElementSegments
-    DataSegments DataBytes Locals ModuleLocals Operands BodyBytes BlockValues FunctionBlockValues Nesting NestedLoops
+    Elements DataSegments DataBytes Locals ModuleLocals Operands BodyBytes BlockValues FunctionBlockValues Nesting NestedLoops
     LoopSets BlockSets ConstantBytes);
 
 variants!(FEATURES, feature_name, Feature:
@@ -121,6 +121,14 @@ fn too_many() -> Vec<Case> {
             command(&format!("(table 1 funcref) {}", "(elem (i32.const 0) func)".repeat(10_001))),
             "offset 0x36: 10001 element segments, at most 10000",
             &[0x91, 0x4e],
+        ),
+        (
+            command(&format!(
+                "(table 1 funcref) {}",
+                format!("(elem (i32.const 0) func {})", "0 ".repeat(10_000)).repeat(101)
+            )),
+            "offset 0xf44cf: 1010000 elements of all segments, at most 1000000",
+            &[0x00, 0x41, 0x00, 0x0b],
         ),
         (
             command(&r#"(data (i32.const 0) "")"#.repeat(100_001)),
