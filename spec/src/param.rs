@@ -82,6 +82,9 @@ pub const MODULE_TABLES_MAX: u32 = 1;
 pub const TABLE_ELEMENTS_MAX: u64 = 1_000_000;
 /// Element segments of a module.
 pub const ELEMENT_SEGMENTS_MAX: u32 = 10_000;
+/// Elements of all element segments together. Source: as many as a table has; ten million more would be a list that
+/// nobody can use, read before it is known that it does not fit.
+pub const ELEMENTS_MAX: u64 = TABLE_ELEMENTS_MAX;
 /// Data segments of a module.
 pub const DATA_SEGMENTS_MAX: u32 = 100_000;
 /// Bytes of a module's data segments together.

@@ -128,7 +128,9 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
 
 /// The validator's error at its own offset.
 pub(crate) fn invalid(function: Option<u32>, error: &BinaryReaderError) -> Refusal {
-    Refusal::Invalid { at: At { function, offset: error.offset() }, reason: error.message().to_string() }
+    // Some of its words are laid out over lines.
+    let reason = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    Refusal::Invalid { at: At { function, offset: error.offset() }, reason }
 }
 
 fn at(offset: usize) -> At {
@@ -153,7 +155,8 @@ struct Reader {
     memory: Option<MemoryType>,
     globals: Vec<ValType>,
     mutable_globals: Vec<(u32, GlobalType)>,
-    exports: BTreeMap<String, (ExternalKind, u32)>,
+    /// Kind, index, and where the export is.
+    exports: BTreeMap<String, (ExternalKind, u32, At)>,
     /// Names of exports in their order.
     export_names: Vec<String>,
     start: Option<u32>,
@@ -197,9 +200,8 @@ impl Reader {
             }
             Payload::TypeSection(section) => {
                 count(section.range().start, Counted::Types, section.count(), param::MODULE_TYPES_MAX)?;
-                for group in section.clone() {
-                    let group = group.map_err(|error| invalid(None, &error))?;
-                    let offset = section.range().start;
+                for group in section.clone().into_iter_with_offsets() {
+                    let (offset, group) = group.map_err(|error| invalid(None, &error))?;
                     if group.is_explicit_rec_group() {
                         return feature(offset, Feature::Gc, "a recursive type group");
                     }
@@ -230,12 +232,12 @@ impl Reader {
                 count(section.range().start, Counted::Tables, section.count(), param::MODULE_TABLES_MAX)
             }
             Payload::MemorySection(section) => {
-                let offset = section.range().start;
                 if section.count() > 1 {
-                    return feature(offset, Feature::MultiMemory, &format!("{} memories", section.count()));
+                    let many = format!("{} memories", section.count());
+                    return feature(section.range().start, Feature::MultiMemory, &many);
                 }
-                for memory in section.clone() {
-                    let memory = memory.map_err(|error| invalid(None, &error))?;
+                for memory in section.clone().into_iter_with_offsets() {
+                    let (offset, memory) = memory.map_err(|error| invalid(None, &error))?;
                     if memory.memory64 {
                         return feature(offset, Feature::Memory64, "a 64-bit memory");
                     }
@@ -260,7 +262,18 @@ impl Reader {
                 count(section.range().start, Counted::Exports, section.count(), param::MODULE_EXPORTS_MAX)
             }
             Payload::ElementSection(section) => {
-                count(section.range().start, Counted::ElementSegments, section.count(), param::ELEMENT_SEGMENTS_MAX)
+                count(section.range().start, Counted::ElementSegments, section.count(), param::ELEMENT_SEGMENTS_MAX)?;
+                let mut elements = 0_u64;
+                for element in section.clone().into_iter_with_offsets() {
+                    let (offset, element) = element.map_err(|error| invalid(None, &error))?;
+                    let more = match &element.items {
+                        ElementItems::Functions(functions) => functions.count(),
+                        ElementItems::Expressions(_, expressions) => expressions.count(),
+                    };
+                    elements = elements.saturating_add(more.into());
+                    bounded(at(offset), Counted::Elements, elements, param::ELEMENTS_MAX)?;
+                }
+                Ok(())
             }
             Payload::DataSection(section) => {
                 count(section.range().start, Counted::DataSegments, section.count(), param::DATA_SEGMENTS_MAX)
@@ -321,7 +334,7 @@ impl Reader {
                     if export.name.starts_with(abi::RESERVED_PREFIX) {
                         return Err(Refusal::Reserved { at: at(offset), name: export.name.to_string() });
                     }
-                    self.exports.insert(export.name.to_string(), (export.kind, export.index));
+                    self.exports.insert(export.name.to_string(), (export.kind, export.index, at(offset)));
                     self.export_names.push(export.name.to_string());
                 }
             }
@@ -399,7 +412,7 @@ impl Reader {
     fn check(&self) -> Result<TaskForm, Refusal> {
         match (self.rules, self.memory, self.exports.get(abi::EXPORT_MEMORY)) {
             (Rules::Library, ..) => Ok(TaskForm::Command),
-            (Rules::Task, Some(_), Some((ExternalKind::Memory, 0))) => self.form(),
+            (Rules::Task, Some(_), Some((ExternalKind::Memory, 0, _))) => self.form(),
             (Rules::Task, ..) => Err(Refusal::Memory),
         }
     }
@@ -419,7 +432,7 @@ impl Reader {
             .iter()
             .filter(|name| kept(name))
             .filter_map(|name| {
-                self.exports.get(name).map(|&(kind, index)| Exported { name: name.clone(), kind, index })
+                self.exports.get(name).map(|&(kind, index, _)| Exported { name: name.clone(), kind, index })
             })
             .collect();
         Ok(Facts {
@@ -449,10 +462,10 @@ impl Reader {
             (abi::EXPORT_FINISH, "a function () -> (i32)", &[], &[ValType::I32]),
         ];
         // `_initialize` alone makes no task: every reactor has it.
-        let stepped = STEPPED[1..].iter().map(|entry| entry.0).find(|name| self.exports.contains_key(*name));
+        let stepped = STEPPED[1..].iter().find_map(|entry| Some((entry.0, self.exports.get(entry.0)?.2)));
         if self.exports.contains_key(abi::EXPORT_COMMAND) {
-            if let Some(name) = stepped {
-                return Err(Refusal::TwoForms { name });
+            if let Some((name, at)) = stepped {
+                return Err(Refusal::TwoForms { at, name });
             }
             self.entry(abi::EXPORT_COMMAND, "a function () -> ()", &[], &[])?;
             return Ok(TaskForm::Command);
@@ -473,8 +486,8 @@ impl Reader {
         params: &[ValType],
         results: &[ValType],
     ) -> Result<(), Refusal> {
-        let &(kind, index) = self.exports.get(name).ok_or(Refusal::ExportMissing { name })?;
-        let wrong = |found: String| Err(Refusal::ExportType { name, wanted, found });
+        let &(kind, index, at) = self.exports.get(name).ok_or(Refusal::ExportMissing { name })?;
+        let wrong = |found: String| Err(Refusal::ExportType { at, name, wanted, found });
         if kind != ExternalKind::Func {
             return wrong(format!("a {kind:?}").to_lowercase());
         }

@@ -217,7 +217,7 @@ fn write(bytes: &[u8], survey: &Survey, added: Option<Added>) -> Result<Vec<u8>,
     }
     let bytes = module.finish();
     if bytes.len() as u64 > param::MODULE_BYTES_MAX.0 {
-        return Err(Refusal::TooLarge { len: bytes.len() as u64 });
+        return Err(Refusal::Grown { at: At { function: None, offset: 0 }, len: bytes.len() as u64 });
     }
     Ok(bytes)
 }
@@ -254,7 +254,8 @@ fn code(
         }
         // Checked while it grows, so that no module takes more memory than its limit and one body.
         if bodies.byte_len() as u64 > param::MODULE_BYTES_MAX.0 {
-            return Err(Refusal::TooLarge { len: bodies.byte_len() as u64 });
+            let at = At { function: Some(index), offset };
+            return Err(Refusal::Grown { at, len: bodies.byte_len() as u64 });
         }
     }
     if let Some(added) = added {

@@ -48,6 +48,8 @@ pub enum Counted {
     Exports,
     /// Element segments.
     ElementSegments,
+    /// Elements of all element segments.
+    Elements,
     /// Data segments.
     DataSegments,
     /// Bytes of all data segments.
@@ -91,6 +93,7 @@ impl fmt::Display for Counted {
             Self::Tags => "tags of exceptions",
             Self::Exports => "exports",
             Self::ElementSegments => "element segments",
+            Self::Elements => "elements of all segments",
             Self::DataSegments => "data segments",
             Self::DataBytes => "bytes of data segments",
             Self::Locals => "locals of a function",
@@ -142,19 +145,19 @@ pub enum Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Components => "the component model",
+            Self::Components => "components",
             Self::Threads => "threads",
             Self::RelaxedSimd => "relaxed SIMD",
             Self::Memory64 => "64-bit memory",
-            Self::MultiMemory => "more than one memory",
+            Self::MultiMemory => "second memory",
             Self::TailCalls => "tail calls",
-            Self::Exceptions => "exceptions",
+            Self::Exceptions => "exceptions of this form",
             Self::Gc => "garbage-collected types",
-            Self::References => "reference types",
+            Self::References => "references of this kind",
             Self::CustomPageSizes => "custom page sizes",
             Self::WideArithmetic => "wide arithmetic",
             Self::StackSwitching => "stack switching",
-            Self::Other => "an unknown proposal",
+            Self::Other => "such instruction",
         })
     }
 }
@@ -166,6 +169,17 @@ pub enum Refusal {
     #[error("the module is {len} bytes long, at most {max}", max = param::MODULE_BYTES_MAX)]
     TooLarge {
         /// How long it is.
+        len: u64,
+    },
+    /// Too long once its exceptions and atomics are plain code.
+    #[error(
+        "{at}: without exceptions and atomics the module is {len} bytes long or more, at most {max}",
+        max = param::MODULE_BYTES_MAX
+    )]
+    Grown {
+        /// Where it passed the limit.
+        at: At,
+        /// How long it was there.
         len: u64,
     },
     /// More of something than the profile allows.
@@ -188,8 +202,8 @@ pub enum Refusal {
         /// The validator's words.
         reason: String,
     },
-    /// A feature outside the profile.
-    #[error("{at}: {feature} is not in profile samebit-1 ({what})")]
+    /// A feature outside the profile, whose name stands behind "has no".
+    #[error("{at}: profile samebit-1 has no {feature} ({what})")]
     Feature {
         /// Where.
         at: At,
@@ -240,7 +254,7 @@ pub enum Refusal {
         /// Where.
         at: At,
         /// Which.
-        instruction: &'static str,
+        instruction: String,
     },
     /// An instruction that uses or drops a segment. Dropped segments would be state.
     #[error("{at}: `{instruction}` uses segments at run time, which profile samebit-1 does not allow")]
@@ -248,7 +262,7 @@ pub enum Refusal {
         /// Where.
         at: At,
         /// Which.
-        instruction: &'static str,
+        instruction: String,
     },
     /// A segment that is not written at instantiation.
     #[error("{at}: {kind} segment {index} is not active, which profile samebit-1 does not allow")]
@@ -269,10 +283,12 @@ pub enum Refusal {
     NoEntry,
     /// Both forms of task.
     #[error(
-        "the module exports both `{command}` and `{name}`: a task has one form",
+        "{at}: the module exports both `{command}` and `{name}`: a task has one form",
         command = abi::EXPORT_COMMAND
     )]
     TwoForms {
+        /// Where the stepped export is.
+        at: At,
         /// The stepped export.
         name: &'static str,
     },
@@ -284,8 +300,10 @@ pub enum Refusal {
         name: &'static str,
     },
     /// An entry that is no function of the module, or one of another type.
-    #[error("export `{name}` is {found}, a task has it as {wanted}")]
+    #[error("{at}: export `{name}` is {found}, a task has it as {wanted}")]
     ExportType {
+        /// Where the export is.
+        at: At,
         /// Which.
         name: &'static str,
         /// What the form wants.

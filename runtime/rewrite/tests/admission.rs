@@ -93,7 +93,7 @@ fn a_module_that_is_no_task_or_two_tasks_is_refused() {
     let reactor = r#"(module (memory (export "memory") 1) (func (export "_initialize")))"#;
     assert_eq!(refused(reactor), Refusal::NoEntry);
     let both = STEPPED.replace("(module", r#"(module (func (export "_start"))"#);
-    assert_eq!(refused(&both), Refusal::TwoForms { name: "samebit_init" });
+    assert!(matches!(refused(&both), Refusal::TwoForms { name: "samebit_init", .. }));
 }
 
 #[test]
@@ -117,14 +117,13 @@ fn steps_that_the_linker_wrapped_are_refused_with_the_way_out() {
 #[test]
 fn entries_of_another_type_or_kind_are_refused() {
     let wrong = refused(&STEPPED.replace("(param i64) (result i32)", "(param i32) (result i32)"));
-    assert_eq!(
-        wrong,
-        Refusal::ExportType {
-            name: "samebit_step",
-            wanted: "a function (i64) -> (i32)",
-            found: "a function (i32) -> (i32)".into(),
-        }
-    );
+    match &wrong {
+        Refusal::ExportType { name, wanted, found, .. } => assert_eq!(
+            (*name, *wanted, found.as_str()),
+            ("samebit_step", "a function (i64) -> (i32)", "a function (i32) -> (i32)")
+        ),
+        other => panic!("{other}"),
+    }
     let global = r#"(module (memory (export "memory") 1) (global (export "_start") i32 (i32.const 0)))"#;
     assert!(matches!(refused(global), Refusal::ExportType { name: "_start", .. }));
     let imported = STEPPED.replace(
@@ -145,17 +144,17 @@ fn names_that_the_rewriter_gives_are_not_the_modules_to_use() {
 #[test]
 fn instructions_that_change_tables_are_refused_where_they_stand() {
     for (name, body) in [
-        ("table_set", "(table.set $t (i32.const 0) (ref.null func))"),
-        ("table_grow", "(drop (table.grow $t (ref.null func) (i32.const 1)))"),
-        ("table_fill", "(table.fill $t (i32.const 0) (ref.null func) (i32.const 1))"),
-        ("table_copy", "(table.copy $t $t (i32.const 0) (i32.const 0) (i32.const 0))"),
-        ("table_init", "(table.init $t $e (i32.const 0) (i32.const 0) (i32.const 0))"),
+        ("table.set", "(table.set $t (i32.const 0) (ref.null func))"),
+        ("table.grow", "(drop (table.grow $t (ref.null func) (i32.const 1)))"),
+        ("table.fill", "(table.fill $t (i32.const 0) (ref.null func) (i32.const 1))"),
+        ("table.copy", "(table.copy $t $t (i32.const 0) (i32.const 0) (i32.const 0))"),
+        ("table.init", "(table.init $t $e (i32.const 0) (i32.const 0) (i32.const 0))"),
     ] {
         // `ref.null` would be refused first as a reference; the order of instructions decides.
         let text = command(&format!("(table $t 1 funcref) (elem $e (i32.const 0) func) (func {body})"));
         match refused(&text) {
             Refusal::TableChange { at, instruction } => {
-                assert_eq!((instruction, at.function), (name, Some(0)));
+                assert_eq!((instruction.as_str(), at.function), (name, Some(0)));
             }
             Refusal::Feature { feature: Feature::References, .. } => assert!(body.contains("ref.null"), "{name}"),
             other => panic!("{name}: {other}"),
@@ -166,9 +165,9 @@ fn instructions_that_change_tables_are_refused_where_they_stand() {
 #[test]
 fn segments_that_outlive_instantiation_are_refused() {
     for (name, body) in [
-        ("memory_init", "(memory.init $d (i32.const 0) (i32.const 0) (i32.const 0))"),
-        ("data_drop", "(data.drop $d)"),
-        ("elem_drop", "(elem.drop $e)"),
+        ("memory.init", "(memory.init $d (i32.const 0) (i32.const 0) (i32.const 0))"),
+        ("data.drop", "(data.drop $d)"),
+        ("elem.drop", "(elem.drop $e)"),
     ] {
         let items = r#"(table $t 1 funcref) (elem $e (i32.const 0) func) (data $d (i32.const 0) "x")"#;
         let refusal = refused(&command(&format!("{items} (func {body})")));

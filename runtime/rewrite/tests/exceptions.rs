@@ -406,17 +406,17 @@ fn what_has_no_lowering_is_refused_by_its_name() {
     }
     for (items, body, what) in [
         ("(tag $e)", "(local funcref)", "a value of type funcref"),
-        ("(tag $e)", "(drop (ref.null func))", "ref_null"),
+        ("(tag $e)", "(drop (ref.null func))", "ref.null"),
         ("(tag $e)", "(block (result funcref) unreachable) drop", "a value of type funcref"),
-        ("(tag $e) (table 1 funcref)", "(drop (table.size 0))", "table_size"),
+        ("(tag $e) (table 1 funcref)", "(drop (table.size 0))", "table.size"),
     ] {
         let (feature, function, found) = refused(&command(items, body));
         assert_eq!((feature, function, found.as_str()), (Feature::References, Some(1), what), "{body}");
     }
     for (body, what) in [
-        ("(drop (memory.atomic.notify (i32.const 0) (i32.const 0)))", "memory_atomic_notify"),
-        ("(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const 0)))", "memory_atomic_wait32"),
-        ("(drop (i32.atomic.rmw8.cmpxchg_u (i32.const 0) (i32.const 0) (i32.const 0)))", "i32_atomic_rmw8_cmpxchg_u"),
+        ("(drop (memory.atomic.notify (i32.const 0) (i32.const 0)))", "memory.atomic.notify"),
+        ("(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const 0)))", "memory.atomic.wait32"),
+        ("(drop (i32.atomic.rmw8.cmpxchg_u (i32.const 0) (i32.const 0) (i32.const 0)))", "i32.atomic.rmw8.cmpxchg_u"),
     ] {
         let (feature, function, found) = refused(&command("", body));
         assert_eq!((feature, function, found.as_str()), (Feature::Threads, Some(1), what), "{body}");

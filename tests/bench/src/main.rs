@@ -1,9 +1,10 @@
-//! What determinism costs, measured: `cargo xtask bench tax` and `cargo xtask bench fuel`.
+//! What determinism costs, measured: `cargo xtask bench tax`, `cargo xtask bench fuel` and `cargo xtask bench bombs`.
 //!
 //! Guests run on every engine and setting in turn, in one process, timed by the thread's own processor time.
 //! The bench decides nothing that a job can see: it reports figures, and fails when two variants of a guest
 //! disagree on a checksum. Method and figures of the fuel table: `spec/fuel-calibration.md`.
 
+mod bombs;
 mod clock;
 mod engine;
 mod fuel;
@@ -19,7 +20,11 @@ use options::{Area, Options};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("bombs", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
+        return ended(bombs::measure(rest));
+    }
+    let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,
         Err(what) => {
             eprintln!("{what}");
@@ -35,6 +40,10 @@ fn main() -> ExitCode {
         })
         .map_err(|error| error.to_string())
         .and_then(|thread| thread.join().unwrap_or_else(|_| Err("the measuring thread panicked".into())));
+    ended(measured)
+}
+
+fn ended(measured: Result<(), String>) -> ExitCode {
     match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {

@@ -196,7 +196,7 @@ impl Bodies {
                 self.atomics = true;
                 Ok(())
             }
-            Some(feature) => Err(Refusal::Feature { at, feature, what: name(visitor).to_string() }),
+            Some(feature) => Err(Refusal::Feature { at, feature, what: name(visitor) }),
         }
     }
 
@@ -392,9 +392,21 @@ where
     wasmparser::for_each_visit_simd_operator!(check_simd);
 }
 
-/// The instruction's name from that of its visitor, `visit_memory_init`.
-fn name(visitor: &'static str) -> &'static str {
-    visitor.strip_prefix("visit_").unwrap_or(visitor)
+/// The instruction's name in the text format, from that of its visitor: `memory.init` from `visit_memory_init`.
+fn name(visitor: &str) -> String {
+    const GROUPS: [&str; 21] = [
+        "i32", "i64", "f32", "f64", "v128", "i8x16", "i16x8", "i32x4", "i64x2", "f32x4", "f64x2", "memory", "table",
+        "ref", "elem", "data", "struct", "array", "any", "extern", "i31",
+    ];
+    let name = visitor.strip_prefix("visit_").unwrap_or(visitor);
+    let Some((group, rest)) = name.split_once('_').filter(|(group, _)| GROUPS.contains(group)) else {
+        return name.to_string();
+    };
+    let Some(atomic) = rest.strip_prefix("atomic_") else { return format!("{group}.{rest}") };
+    match atomic.split_once('_') {
+        Some((width, deed)) if width.starts_with("rmw") => format!("{group}.atomic.{width}.{deed}"),
+        _ => format!("{group}.atomic.{atomic}"),
+    }
 }
 
 /// What a compiler's work grows with faster than a body's bytes do, while the body is read.

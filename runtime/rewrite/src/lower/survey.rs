@@ -235,7 +235,7 @@ impl Survey {
                 }
                 Operator::RefNull { hty } => match hty {
                     HeapType::Abstract { shared: false, ty: AbstractHeapType::Exn } => found.touched = true,
-                    _ => return Err(references(at, "ref_null")),
+                    _ => return Err(references(at, "ref.null")),
                 },
                 // No other reference is a value.
                 Operator::RefIsNull => found.touched = true,
