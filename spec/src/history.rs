@@ -399,9 +399,13 @@ mod tests {
         for (left, right, but) in cases {
             let (left, right) = (roots(left, None), roots(right, but));
             let found = first_difference(&left, &right);
-            assert_eq!(found.map(|found| found.index), but.or((left.len() != right.len()).then_some(left.len().min(right.len()) as u64)));
+            assert_eq!(
+                found.map(|found| found.index),
+                but.or((left.len() != right.len()).then_some(left.len().min(right.len()) as u64))
+            );
             let mut descent =
-                Descent::new((root(&left), HistoryTop::of(&left)), (root(&right), HistoryTop::of(&right))).expect("honest");
+                Descent::new((root(&left), HistoryTop::of(&left)), (root(&right), HistoryTop::of(&right)))
+                    .expect("honest");
             let mut rounds = 0;
             let by_roots = loop {
                 match descent.turn() {
@@ -410,8 +414,14 @@ mod tests {
                     Turn::Ask { level, position } => {
                         let pair = |roots: &[StateRoot]| [0, 1].map(|side| node_at(roots, level, 2 * position + side));
                         let lie = [[1; 32], [2; 32]];
-                        assert!(matches!(descent.answer(lie, pair(&right)), Err((Side::Left, ProofError::NotBelow { .. }))));
-                        assert!(matches!(descent.answer(pair(&left), lie), Err((Side::Right, ProofError::NotBelow { .. }))));
+                        assert!(matches!(
+                            descent.answer(lie, pair(&right)),
+                            Err((Side::Left, ProofError::NotBelow { .. }))
+                        ));
+                        assert!(matches!(
+                            descent.answer(pair(&left), lie),
+                            Err((Side::Right, ProofError::NotBelow { .. }))
+                        ));
                         descent.answer(pair(&left), pair(&right)).expect("honest");
                         rounds += 1;
                     }

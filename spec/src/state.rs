@@ -1,12 +1,12 @@
 //! A task's state as a root (`spec/03-execution.md`, section 5). A run as a list of roots: [`crate::history`].
 
+pub use crate::history::root as history_root;
 use crate::{
     content::BlobRef,
     id::{ExecutionId, StateRoot},
     unit::Fuel,
     wire::{self, Hashed},
 };
-pub use crate::history::root as history_root;
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 

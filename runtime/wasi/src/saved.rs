@@ -14,14 +14,19 @@ use crate::{
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::wire::{self, DecodeError};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A saved world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// Everything but the pieces.
     pub image: Vec<u8>,
-    /// The pieces that it names, each once, by hash: [`piece_hash`].
+    /// The pieces that it names, by hash: [`piece_hash`].
+    pub named: BTreeSet<[u8; 32]>,
+    /// Those of them that were not known.
     pub pieces: BTreeMap<[u8; 32], Vec<u8>>,
 }
 
@@ -57,12 +62,16 @@ pub enum RestoreError {
 }
 
 /// Where pieces go.
-pub(crate) struct Pieces<'a>(&'a mut BTreeMap<[u8; 32], Vec<u8>>, &'a dyn Fn(&[u8; 32]) -> bool);
+pub(crate) struct Pieces<'a> {
+    named: BTreeSet<[u8; 32]>,
+    given: BTreeMap<[u8; 32], Vec<u8>>,
+    known: &'a dyn Fn(&[u8; 32]) -> bool,
+}
 
 impl Pieces<'_> {
     pub(crate) fn give(&mut self, hash: [u8; 32], bytes: &[u8]) {
-        if !(self.1)(&hash) {
-            self.0.entry(hash).or_insert_with(|| bytes.to_vec());
+        if self.named.insert(hash) && !(self.known)(&hash) {
+            self.given.insert(hash, bytes.to_vec());
         }
     }
 }
@@ -92,10 +101,9 @@ impl Wasi {
     /// The world as bytes. Pieces that `known` has are named and left out.
     #[must_use]
     pub fn save(&self, known: &dyn Fn(&[u8; 32]) -> bool) -> Saved {
-        let mut pieces = BTreeMap::new();
         // Whoever adds a field decides here whether a run that is taken up again needs it.
         let Self { setup: _, fs, fds, clock, drawn, stdout, stderr, shelf: _ } = self;
-        let mut given = Pieces(&mut pieces, known);
+        let mut given = Pieces { named: BTreeSet::new(), given: BTreeMap::new(), known };
         let image = Image {
             files: fs.save(&mut given),
             fds: fds.clone(),
@@ -104,7 +112,7 @@ impl Wasi {
             stdout: stdout.data.save(&mut given),
             stderr: stderr.clone(),
         };
-        Saved { image: wire::encode(&image), pieces }
+        Saved { image: wire::encode(&image), named: given.named, pieces: given.given }
     }
 
     /// The world of `config` as it was when `image` was saved, whose root was `root`.
