@@ -146,22 +146,27 @@ impl Pack {
         self.manifest.image.step
     }
 
-    /// The pack itself.
+    /// Lets go of the chunks, and keeps what it says of its state.
+    pub fn lighten(&mut self) {
+        self.bytes = Arc::new(self.bytes[..self.chunks.min(self.bytes.len())].to_vec());
+    }
+
+    /// The pack itself; without its chunks where it was lightened.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Bytes of it.
+    /// Bytes of it, chunks included.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.chunks as u64 + self.manifest.chunks.iter().map(|chunk| u64::from(chunk.1)).sum::<u64>()
     }
 
     /// Never: a pack has a manifest.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// Its chunks, each with where it is.
@@ -185,6 +190,10 @@ impl Packs {
     pub fn new(mut packs: Vec<Pack>) -> Self {
         packs.sort_by_key(Pack::step);
         Self(packs)
+    }
+
+    fn known(&self) -> BTreeSet<Hash> {
+        self.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| chunk.0)).collect()
     }
 
     /// Them, by step.
@@ -261,7 +270,8 @@ impl Packs {
         manifest.write(out)?;
         out.write_all(&heir.bytes[heir.chunks..])?;
         for (_, offset, len) in moved {
-            out.write_all(&gone.bytes[offset..offset + len])?;
+            let chunk = gone.bytes.get(offset..offset + len);
+            out.write_all(chunk.ok_or_else(|| io::Error::other("the pack that goes was lightened"))?)?;
         }
         Ok(())
     }
@@ -283,13 +293,19 @@ impl Packer {
         Self::default()
     }
 
+    /// For a run from its beginning, where `packs` of the same execution are kept already.
+    #[must_use]
+    pub fn over(packs: &Packs) -> Self {
+        Self { known: packs.known(), ..Self::default() }
+    }
+
     /// For a run that is taken up at `snapshot`, whose packs `packs` are kept.
     #[must_use]
     pub fn after(snapshot: &Snapshot, packs: &Packs) -> Self {
         Self {
             leaves: snapshot.leaves.iter().map(|leaf| (leaf.0, leaf.1)).collect(),
             roots: snapshot.roots.clone(),
-            known: packs.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| chunk.0)).collect(),
+            known: packs.known(),
         }
     }
 
