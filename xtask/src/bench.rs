@@ -18,8 +18,8 @@ const JOBS: usize = 50;
 pub(crate) fn run(args: &[String]) -> Step {
     match args {
         [area] if area == "market" => market(),
-        [area, rest @ ..] if area == "tax" || area == "fuel" => bench_guests::measure(area, rest),
-        _ => Err("usage: cargo xtask bench market|tax|fuel; `tax --help` lists its options".into()),
+        [area, rest @ ..] if ["tax", "fuel", "state"].contains(&area.as_str()) => bench_guests::measure(area, rest),
+        _ => Err("usage: cargo xtask bench market|tax|fuel|state; `tax --help` lists its options".into()),
     }
 }
 

@@ -19,7 +19,8 @@ use samebit_node::{
     states::{Room, States, StatesError},
 };
 use samebit_runtime::{
-    Content, EngineKind, Finished, Flow, HostFault, Keep, LoadError, Options, Orders, Program, Progress, Runtime, Snapshot,
+    Content, EngineKind, Finished, Flow, HostFault, Keep, LoadError, Options, Orders, Program, Progress, Runtime,
+    Snapshot,
 };
 use samebit_spec::{
     abi,
