@@ -11,17 +11,21 @@
 //! `spec/03-execution.md`, section 12.
 
 use samebit_runtime::{
-    Checkpoint, Keep, Snapshot, SnapshotError,
+    Checkpoint, Content, Finished, Flow, HostFault, Keep, Orders, Program, Progress, Runtime, Snapshot, SnapshotError,
     pack::{Pack, PackError, Packer, Packs},
 };
 use samebit_spec::{
+    execution::Execution,
     id::{ExecutionId, StateRoot},
+    task::TaskForm,
     unit::Bytes,
 };
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// What states may take of the disk.
@@ -283,6 +287,88 @@ impl Keep for States {
     }
 }
 
+/// Runs an execution as a host does: from the state that an earlier process kept last, keeping one every `pause`, and none
+/// any more once there is a receipt. States that cannot be kept or taken up are done without: the run is the host's
+/// duty, and they only save it time.
+///
+/// # Errors
+/// [`HostFault`], as [`Runtime::run`] has it.
+pub fn run(
+    root: &Path,
+    pause: Duration,
+    (runtime, program): (&Runtime, &Program),
+    execution: &Execution,
+    content: &dyn Content,
+    watch: &mut dyn FnMut(Progress) -> Flow,
+) -> Result<Finished, HostFault> {
+    let plain = |watch: &mut dyn FnMut(Progress) -> Flow| runtime.run(program, execution, content, watch);
+    if program.form() == TaskForm::Command {
+        return plain(watch);
+    }
+    let id = execution.id();
+    let mut states = match States::open(root, id, 1, Room::DEFAULT) {
+        Ok(states) => states,
+        Err(error) => {
+            tracing::warn!(%error, "no states are kept of this run");
+            if matches!(error, StatesError::Pack { .. }) {
+                // Nobody else has it open, for the lock came first.
+                let _ = fs::remove_dir_all(root.join(hex::encode(id.0)));
+            }
+            return plain(watch);
+        }
+    };
+    let latest = states.kept().last().map(|kept| kept.root);
+    let resume = latest.and_then(|latest| match states.resume(latest) {
+        Ok(snapshot) => Some(Arc::new(snapshot)),
+        Err(error) => {
+            tracing::warn!(%error, "the run begins anew");
+            None
+        }
+    });
+    if let Some(snapshot) = &resume {
+        tracing::info!(execution = %id, step = snapshot.step(), "run taken up");
+    }
+    let mut timed = Timed { states, last: Instant::now(), pause, failed: false };
+    let orders = Orders { resume, keep: Some(&mut timed) };
+    match runtime.run_with(program, execution, content, orders, watch) {
+        Err(HostFault::Snapshot(error)) => {
+            tracing::warn!(%error, "the run begins anew");
+            let _ = timed.states.remove();
+            plain(watch)
+        }
+        Err(fault) => Err(fault),
+        Ok(finished) => {
+            if let Err(error) = timed.states.remove() {
+                tracing::warn!(%error, "states of a run that is done");
+            }
+            Ok(finished)
+        }
+    }
+}
+
+/// Keeps a state now and then. One that cannot be kept is the last that is tried.
+struct Timed {
+    states: States,
+    last: Instant,
+    pause: Duration,
+    failed: bool,
+}
+
+impl Keep for Timed {
+    fn wants(&mut self, _: u32) -> bool {
+        !self.failed && self.last.elapsed() >= self.pause
+    }
+
+    fn keep(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+        if let Err(error) = self.states.add(checkpoint) {
+            tracing::warn!(%error, "no more states are kept of this run");
+            self.failed = true;
+        }
+        self.last = Instant::now();
+        Ok(())
+    }
+}
+
 fn read(path: &Path) -> Result<Pack, StatesError> {
     let bytes = fs::read(path).map_err(|source| StatesError::Io { path: path.to_path_buf(), source })?;
     Pack::read(bytes).map_err(|error| StatesError::Pack { path: path.to_path_buf(), error })
@@ -330,13 +416,12 @@ fn make_room(root: &Path, own: &Path, most: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use samebit_runtime::{Content, EngineKind, Finished, Flow, HostFault, Orders, Program, Runtime};
+    use samebit_runtime::EngineKind;
     use samebit_spec::{
         content::{BlobRef, Tree, TreeRef},
-        execution::{Execution, Limits, Profile, TensorOps},
+        execution::{Limits, Profile, TensorOps},
         unit::Fuel,
     };
-    use std::sync::Arc;
 
     /// 40 steps, each of which writes two pages of 2 MiB, one of them the same each time.
     const GUEST: &str = r#"(module (memory (export "memory") 32) (global $n (mut i32) (i32.const 0))
@@ -417,6 +502,36 @@ mod tests {
         assert!(matches!(&missing, StatesError::Unknown { kept, .. } if kept.contains("after step 39")), "{missing}");
         states.remove().unwrap();
         assert!(!States::are_there(root.path(), on.2.id()));
+    }
+
+    #[test]
+    fn a_host_goes_on_where_it_was_stopped_and_keeps_nothing_of_a_run_that_is_done() {
+        let root = tempfile::tempdir().unwrap();
+        let on = load();
+        let host = |until: u32| {
+            let mut steps = Vec::new();
+            let watch = &mut |progress: Progress| {
+                if progress.root.is_some() {
+                    steps.push(progress.step);
+                }
+                if progress.root.is_some() && progress.step > until { Flow::Stop } else { Flow::Go }
+            };
+            let ran = run(root.path(), Duration::ZERO, (&on.0, &on.1), &on.2, &Nothing, watch);
+            (ran, steps)
+        };
+        let (stopped, steps) = host(10);
+        assert_eq!((stopped, steps.len()), (Err(HostFault::Cancelled), 12));
+        let dir = root.path().join(hex::encode(on.2.id().0));
+        let (whole, steps) = host(99);
+        assert_eq!((steps[0], whole.as_ref().unwrap().receipt.steps), (11, 40));
+        assert!(!dir.exists(), "a run that is done");
+        // What cannot be used is done without.
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("00000001-00.pack"), b"no pack").unwrap();
+        assert_eq!(host(99).0, whole);
+        let held = States::open(root.path(), on.2.id(), 1, Room::DEFAULT).unwrap();
+        assert_eq!(host(99).0, whole);
+        drop(held);
     }
 
     #[test]
