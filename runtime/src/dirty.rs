@@ -15,6 +15,8 @@ mod faults;
 #[path = "dirty/nowhere.rs"]
 mod faults;
 
+pub(crate) use faults::prefer_large_pages;
+
 use crate::pages::Changed;
 use samebit_spec::state::LEAF_BYTES;
 use std::{fmt, ops::Range};

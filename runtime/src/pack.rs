@@ -4,7 +4,10 @@
 //! the run has: pages of memory, pieces of the guest's files and output, pieces of the history. A chunk is named by its
 //! hash, so any set of packs that has all chunks of a state can give it, and packs can be merged.
 
-use crate::snapshot::{At, Checkpoint, Snapshot, SnapshotError};
+use crate::{
+    dirty,
+    snapshot::{At, Checkpoint, Snapshot, SnapshotError},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::{
     id::StateRoot,
@@ -13,8 +16,8 @@ use samebit_spec::{
     wire,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{self, Write},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io::{self, Read, Write},
     sync::Arc,
 };
 
@@ -105,6 +108,17 @@ pub struct Pack {
 }
 
 impl Pack {
+    /// Reads one of `len` bytes from a file.
+    ///
+    /// # Errors
+    /// What the file says, or [`PackError`] as its source.
+    pub fn read_from(file: &mut dyn Read, len: u64) -> io::Result<Self> {
+        let mut bytes = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
+        dirty::prefer_large_pages(bytes.as_ptr(), bytes.capacity());
+        file.take(len).read_to_end(&mut bytes)?;
+        Self::read(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     /// Reads one.
     ///
     /// # Errors
@@ -202,14 +216,15 @@ impl Packs {
         &self.0
     }
 
-    /// Puts the state of `root` together. Its table is held against the root here, its pages when it is taken up.
+    /// Puts the state of `root` together. It is held against the root when it is taken up.
     ///
     /// # Errors
     /// [`SnapshotError`].
     pub fn snapshot(&self, root: StateRoot) -> Result<Snapshot, SnapshotError> {
         let missing = |what: String| SnapshotError::Missing { what };
         let pack = self.0.iter().find(|pack| pack.root() == root).ok_or_else(|| missing(root.to_string()))?;
-        let mut places = BTreeMap::new();
+        // Looked up and never gone through.
+        let mut places = HashMap::new();
         for (number, pack) in self.0.iter().enumerate() {
             for (hash, offset, len) in pack.chunks() {
                 places.entry(hash).or_insert(At { pack: number, offset, len });
@@ -241,7 +256,6 @@ impl Packs {
             return Err(SnapshotError::History { what: "it has another length than it says" });
         }
         snapshot.roots = roots;
-        snapshot.tree(snapshot.execution())?;
         Ok(snapshot)
     }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     Checkpoint, Content, Finished, Flow, HostFault, Program, Progress, Snapshot, SnapshotError, Tracking,
-    dirty::Tracker,
+    dirty::{self, Tracker},
     engine::{CHUNK, Entry, Left, Machine, PAGE_BYTES},
     guest::{Guest, Halt, Meter},
     pages::{Changed, MemoryTree, ZERO},
@@ -59,6 +59,10 @@ pub(crate) fn run(
             (wasi, ledger)
         }
         Some(snapshot) => {
+            let (wanted, found) = (execution.id(), snapshot.execution());
+            if wanted != found {
+                return Err(SnapshotError::Execution { wanted, found }.into());
+            }
             let piece = |hash: &[u8; 32]| {
                 let at = snapshot.pieces.get(hash).and_then(|at| snapshot.at(*at));
                 at.map(<[u8]>::to_vec).ok_or_else(|| "it is in none of the packs".to_string())
@@ -487,7 +491,8 @@ impl Run<'_> {
         Checkpoint { image: ledger.image.clone(), roots, leaves, pages, world }
     }
 
-    /// Makes the machine as it was in `snapshot`. Its pages are checked meanwhile, on another thread.
+    /// Makes the machine as it was in `snapshot`. Its pages are checked beside the first step, on another
+    /// thread.
     fn resume(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), HostFault> {
         self.tree = snapshot.tree(self.execution.id())?;
         let misfit = |what| HostFault::Snapshot(SnapshotError::Module { what });
@@ -495,15 +500,16 @@ impl Run<'_> {
         if !(self.executable.memory_min_pages..=pages_max).contains(&pages) {
             return Err(misfit("memory of a size that it never has"));
         }
-        let pages_checked = Arc::clone(snapshot);
-        let checking =
-            thread::Builder::new().name("samebit-check".to_string()).spawn(move || pages_checked.check_pages());
-        self.checking = Some(checking.map_err(|error| HostFault::Thread { reason: error.to_string() })?);
         self.machine.instantiate(pages_max).map_err(|left| match left {
             Left::Fault(fault) => fault,
             Left::Halt(_) | Left::Trap(_) => misfit("it cannot even begin"),
         })?;
         self.machine.grow(pages)?;
+        // A state that is mostly other than zero is about to be copied whole.
+        let (bytes, memory) = (snapshot.bytes(), self.machine.memory());
+        if self.machine.maps_memory() && bytes > SMALL as u64 && bytes > memory.len() as u64 / 2 {
+            dirty::prefer_large_pages(memory.as_ptr(), memory.len());
+        }
         // What the module's data segments put where the state has zeros.
         let mut tracker = Tracker::new(self.way.tracking, self.machine.maps_memory(), self.machine.memory());
         let begun = match tracker.in_use(self.machine.memory()) {
@@ -533,6 +539,11 @@ impl Run<'_> {
             tracker.changed(self.machine.memory(), true);
             self.tracker = Some(tracker);
         }
+        // Beside the first step: whatever it does stays with this run until the answer is there.
+        let pages_checked = Arc::clone(snapshot);
+        let checking =
+            thread::Builder::new().name("samebit-check".to_string()).spawn(move || pages_checked.check_pages());
+        self.checking = Some(checking.map_err(|error| HostFault::Thread { reason: error.to_string() })?);
         let fuel = snapshot.image.fuel.0;
         self.machine.guest_mut().meter.used = fuel;
         let live = &self.machine.guest().live;

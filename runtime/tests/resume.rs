@@ -214,7 +214,7 @@ fn an_altered_or_foreign_state_is_refused_and_the_page_is_named() {
     let snapshot = Packs::new(packs).snapshot(root).expect("sound");
     let other = Execution { seed: [8; 32], ..execution.clone() };
     let refused = run(on, &other, Some(&snapshot), None);
-    assert!(matches!(refused, Err(HostFault::Snapshot(_))), "{refused:?}");
+    assert!(matches!(refused, Err(HostFault::Snapshot(SnapshotError::Execution { .. }))), "{refused:?}");
 }
 
 fn bytes_of(pack: &Pack) -> Vec<u8> {

@@ -370,8 +370,17 @@ impl Keep for Timed {
 }
 
 fn read(path: &Path) -> Result<Pack, StatesError> {
-    let bytes = fs::read(path).map_err(|source| StatesError::Io { path: path.to_path_buf(), source })?;
-    Pack::read(bytes).map_err(|error| StatesError::Pack { path: path.to_path_buf(), error })
+    let read = File::open(path).and_then(|mut file| {
+        let len = file.metadata()?.len();
+        Pack::read_from(&mut file, len)
+    });
+    read.map_err(|source| {
+        let path = path.to_path_buf();
+        match source.get_ref().and_then(|error| error.downcast_ref::<PackError>()) {
+            Some(error) => StatesError::Pack { path, error: error.clone() },
+            None => StatesError::Io { path, source },
+        }
+    })
 }
 
 /// Locks a folder; `None` when another process has.

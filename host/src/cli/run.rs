@@ -114,7 +114,7 @@ pub(super) struct GuestArgs {
     /// Most fuel that the run may use. Default: 20 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
-    /// Most fuel of one step; a plain function is one step. Default: what --fuel gives, or else 2 G.
+    /// Most fuel of one step; a plain function is one step. Default: what --fuel gives, or else 4 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     step_budget: Option<u64>,
     /// Most linear memory. Default: 512 MiB.

@@ -7,10 +7,7 @@
 //!
 //! Protection is invisible to the program whose memory it is, so none of this can change what a guest computes. When the
 //! descriptor is closed the kernel takes the protection off.
-#![allow(
-    unsafe_code,
-    reason = "two system calls and an ioctl on memory that is only named, never accessed; see each block"
-)]
+#![allow(unsafe_code, reason = "system calls on memory that is only named, never accessed; see each block")]
 
 use samebit_spec::state::LEAF_BYTES;
 use std::{
@@ -51,8 +48,8 @@ const IN_USE: u64 = 1 << 63 | 1 << 62;
 /// Regions that one scan gives at a time.
 const REGIONS: usize = 512;
 
-/// Every so many roots all is protected again, even if most of it is always written.
-const RETRY: u32 = 16;
+/// The part of memory that is still followed when most of it is always written: one in so many bytes.
+const SAMPLE: usize = 32;
 
 #[repr(C)]
 struct UffdioApi {
@@ -100,8 +97,8 @@ pub(crate) struct Faults {
     pagemap: File,
     /// Bytes from the beginning that are followed.
     registered: usize,
-    /// Roots since most of memory was found written and left unprotected.
-    rest: u32,
+    /// The part that alone is followed, where most of memory is always written.
+    sample: Option<Range<usize>>,
 }
 
 /// Whether this kernel and its rules allow it.
@@ -123,7 +120,7 @@ impl Faults {
         let mut api = UffdioApi { api: UFFD_API, features: UFFD_FEATURE_WP_ASYNC, ioctls: 0 };
         // SAFETY: the argument is the structure that this request reads and writes, and outlives the call.
         let done = unsafe { libc::ioctl(uffd.as_raw_fd(), UFFDIO_API as libc::Ioctl, &raw mut api) };
-        let faults = Self { uffd, pagemap, registered: 0, rest: 0 };
+        let faults = Self { uffd, pagemap, registered: 0, sample: None };
         // A scan of nothing tells whether there is such a request.
         (done == 0 && faults.scan(0..0, true, &mut Vec::new())).then_some(faults)
     }
@@ -145,21 +142,34 @@ impl Faults {
             }
             self.registered = memory.len();
         }
-        // A guest that writes nearly all of its memory in each step pays for every first write, and is told apart from
-        // one that writes all of it anyway: it is left alone for some roots.
-        let protect = self.rest == 0;
-        self.rest = self.rest.saturating_sub(1);
+        let range = base..base + memory.len();
         let mut ranges = Vec::new();
-        if !self.scan(base..base + memory.len(), protect, &mut ranges) {
+        if !self.scan(range.clone(), false, &mut ranges) {
             return None;
         }
+        // A guest that writes most of its memory in each step would pay for every first write and save nothing. It is left
+        // alone but for a sample, and followed again when the sample is mostly as it was.
+        let written = |within: &Range<usize>| -> usize {
+            let part = |range: &Range<usize>| range.end.min(within.end).saturating_sub(range.start.max(within.start));
+            ranges.iter().map(part).sum()
+        };
+        let most = |range: &Range<usize>| written(range) > range.len() / 2;
+        let alone = range.len() > REGIONS * LEAF_BYTES && most(&range) && self.sample.as_ref().is_none_or(most);
+        let protected = if alone {
+            let (middle, len) = (range.len() / 2, range.len() / SAMPLE);
+            let start = base + middle / LEAF_BYTES * LEAF_BYTES;
+            start..start + len.next_multiple_of(LEAF_BYTES)
+        } else {
+            range
+        };
+        if !self.scan(protected.clone(), true, &mut Vec::new()) {
+            return None;
+        }
+        self.sample = alone.then_some(protected);
         let mut leaves = Vec::new();
         for range in ranges {
             let (start, end) = ((range.start - base) / LEAF_BYTES, (range.end - base) / LEAF_BYTES);
             leaves.extend((start..end).filter_map(|leaf| u32::try_from(leaf).ok()));
-        }
-        if protect && leaves.len() > memory.len() / LEAF_BYTES / 2 && leaves.len() > REGIONS {
-            self.rest = RETRY;
         }
         Some(leaves)
     }
@@ -210,6 +220,17 @@ impl Faults {
 fn page_size() -> Option<usize> {
     // SAFETY: takes and gives numbers.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()
+}
+
+/// Asks the system for large pages where memory is about to be written whole: the first write of each small one would cost
+/// more than the copy. What it answers changes nothing but time.
+pub(crate) fn prefer_large_pages(start: *const u8, len: usize) {
+    let first = (start as usize).next_multiple_of(LEAF_BYTES);
+    let end = (start as usize).saturating_add(len) / LEAF_BYTES * LEAF_BYTES;
+    if page_size() == Some(LEAF_BYTES) && first < end {
+        // SAFETY: advice on how whole pages within the caller's memory are backed. It never changes what they hold.
+        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
+    }
 }
 
 /// Leaves of a mapping that are in use: present or swapped out.

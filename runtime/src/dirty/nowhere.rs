@@ -19,6 +19,8 @@ impl Faults {
     }
 }
 
+pub(crate) fn prefer_large_pages(_: *const u8, _: usize) {}
+
 pub(crate) fn touched(_: &[u8]) -> Option<Vec<u32>> {
     None
 }
