@@ -134,6 +134,18 @@ pub(crate) trait Machine {
     /// Linear memory; empty before there is an instance.
     fn memory(&self) -> &[u8];
 
+    /// Linear memory, to be written.
+    fn memory_mut(&mut self) -> &mut [u8];
+
+    /// Whether memory is mapped for this machine alone, begins with a page of the system's and never moves.
+    fn maps_memory(&self) -> bool;
+
+    /// Has memory be `pages` long. It never shrinks.
+    fn grow(&mut self, pages: u32) -> Result<(), HostFault>;
+
+    /// Sets the mutable globals of the published module, in index order; `false` when they are others.
+    fn set_globals(&mut self, values: &[GlobalValue]) -> Result<bool, HostFault>;
+
     /// The mutable globals of the published module, in index order.
     fn globals(&mut self) -> Result<Vec<GlobalValue>, HostFault>;
 

@@ -1,6 +1,7 @@
 //! What went wrong with this host, as opposed to the task: never a result, never paid, never a reason to doubt
 //! a receipt. The run goes elsewhere or is tried again.
 
+use crate::SnapshotError;
 use samebit_rewrite::Refusal;
 use samebit_spec::{content::TreeRef, execution::TensorOps, id::BlobId};
 
@@ -66,6 +67,17 @@ pub enum HostFault {
     /// The guest's thread could not be started, or ended without an answer.
     #[error("the guest's thread failed: {reason}")]
     Thread {
+        /// Why.
+        reason: String,
+    },
+    /// The state that the run was to be taken up at is not sound.
+    #[error("the snapshot is refused: {0}")]
+    Snapshot(#[from] SnapshotError),
+    /// A checkpoint could not be kept.
+    #[error("the state after step {step} could not be kept: {reason}")]
+    Keep {
+        /// Which.
+        step: u32,
         /// Why.
         reason: String,
     },

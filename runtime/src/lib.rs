@@ -13,29 +13,37 @@
 //! - `stop.rs`: how a run is stopped from another thread.
 //! - `frames.rs`: why the native stack never ends before the profile's height does.
 //! - `cache.rs`: compiled code that this host made before.
+//! - `pages.rs`: the hash tree over memory; `dirty.rs`: what of it may have changed.
+//! - `snapshot.rs`: states that are kept and taken up again; `pack.rs`: their form as bytes.
 //!
 //! Invariants:
 //! - R1: a receipt depends on its execution and on nothing else.
 //! - R2: a step that does not end leaves the state before it; memory after a trap is never looked at.
 //! - R3: fuel used never exceeds the execution's limit, and no step's its budget.
 //!
-//! Unsafe code is in `stop.rs` and `cache.rs` and nowhere else.
+//! Unsafe code is in `stop.rs`, `cache.rs` and `dirty/faults.rs` and nowhere else.
 #![deny(unsafe_code)]
 
 mod cache;
+mod dirty;
 mod engine;
 mod fault;
 mod frames;
 mod guest;
+pub mod pack;
+mod pages;
 mod run;
 mod serve;
+mod snapshot;
 mod stop;
 
 pub use cache::{Cache, CodeCache};
+pub use dirty::Tracking;
 pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
-pub use samebit_wasi::Content;
+pub use samebit_wasi::{Content, Saved};
+pub use snapshot::{Checkpoint, Keep, Snapshot, SnapshotError};
 
 use engine::{Code, Engine};
 use samebit_spec::{
@@ -90,6 +98,18 @@ pub struct Options {
     pub allocator: Allocator,
     /// Where compiled code is kept. The interpreter makes none.
     pub cache: Option<Cache>,
+    /// How the pages are found that a step wrote; the best means there is unless said otherwise. The interpreter's
+    /// memory cannot be followed by the kernel, and is compared with a copy instead.
+    pub tracking: Option<Tracking>,
+}
+
+/// What a run is to do beside running.
+#[derive(Default)]
+pub struct Orders<'a> {
+    /// Begin here and not at the beginning.
+    pub resume: Option<Arc<Snapshot>>,
+    /// Keeps states on the way.
+    pub keep: Option<&'a mut dyn Keep>,
 }
 
 /// Where instances get their memory from.
@@ -110,6 +130,7 @@ pub enum Allocator {
 pub struct Runtime {
     engine: Arc<dyn Engine>,
     kind: EngineKind,
+    tracking: Tracking,
 }
 
 impl core::fmt::Debug for Runtime {
@@ -143,6 +164,12 @@ impl Program {
     #[must_use]
     pub fn module(&self) -> BlobRef {
         self.executable.module
+    }
+
+    /// The rewritten module, for [`Runtime::compile`] on another engine.
+    #[must_use]
+    pub fn executable_of(&self) -> Arc<Executable> {
+        Arc::clone(&self.executable)
     }
 
     /// The rewritten module's id.
@@ -211,7 +238,17 @@ impl Runtime {
     /// # Errors
     /// [`HostFault::Engine`] on a machine that the engine does not support, or that has too little address space.
     pub fn open(options: &Options) -> Result<Self, HostFault> {
-        Ok(Self { engine: engine::open(options)?, kind: options.engine })
+        let tracking = options.tracking.unwrap_or_else(Tracking::best);
+        Ok(Self { engine: engine::open(options)?, kind: options.engine, tracking })
+    }
+
+    /// How it finds the pages that a step wrote.
+    #[must_use]
+    pub fn tracking(&self) -> Tracking {
+        match (self.kind, self.tracking) {
+            (EngineKind::Wasmi, Tracking::Faults) => Tracking::Compare,
+            (_, tracking) => tracking,
+        }
     }
 
     /// Which engine it is.
@@ -260,6 +297,23 @@ impl Runtime {
         content: &dyn Content,
         watch: &mut dyn FnMut(Progress) -> Flow,
     ) -> Result<Finished, HostFault> {
-        serve::serve(program, execution, content, watch)
+        self.run_with(program, execution, content, Orders::default(), watch)
+    }
+
+    /// Runs `execution` to its outcome, as `orders` say: from a state that was kept, or keeping states. The receipt is
+    /// the same whichever.
+    ///
+    /// # Errors
+    /// [`HostFault`] when there is no outcome; [`HostFault::Snapshot`] when the state to begin at was altered or is of
+    /// another execution. Nothing that follows from such a state is told.
+    pub fn run_with(
+        &self,
+        program: &Program,
+        execution: &Execution,
+        content: &dyn Content,
+        orders: Orders<'_>,
+        watch: &mut dyn FnMut(Progress) -> Flow,
+    ) -> Result<Finished, HostFault> {
+        serve::serve(program, execution, content, self.tracking(), orders, watch)
     }
 }

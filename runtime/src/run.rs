@@ -5,9 +5,11 @@
 //! its state is committed, or it does not, and the state before it stands.
 
 use crate::{
-    Content, Finished, Flow, HostFault, Program, Progress,
+    Checkpoint, Content, Finished, Flow, HostFault, Program, Progress, Snapshot, SnapshotError, Tracking,
+    dirty::{self, Tracker},
     engine::{CHUNK, Entry, Left, Machine, PAGE_BYTES},
     guest::{Guest, Halt, Meter},
+    pages::{Changed, MemoryTree, ZERO},
     serve::{Live, Remote},
 };
 use samebit_rewrite::Executable;
@@ -18,12 +20,16 @@ use samebit_spec::{
     id::StateRoot,
     param,
     receipt::{Output, Receipt},
-    state::{self, MemoryRoot, StateImage},
+    state::{self, LEAF_BYTES, MemoryRoot, StateImage},
     task::TaskForm,
     unit::Fuel,
 };
 use samebit_wasi::{Config, Wasi};
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 /// Most pages that any memory may grow to: its last page stays free, so that the end of memory is a number of 32
 /// bits.
@@ -35,6 +41,7 @@ pub(crate) fn run(
     execution: &Execution,
     remote: &dyn Fn() -> Remote,
     live: &Arc<Live>,
+    way: Way,
 ) -> Result<Finished, HostFault> {
     let executable = &program.executable;
     if execution.module != executable.module.id {
@@ -44,8 +51,27 @@ pub(crate) fn run(
         return Err(HostFault::TensorOps { wanted: execution.tensor_ops });
     }
     let content = remote();
-    let wasi = world(execution, &content)?;
-    let mut ledger = Committed::blank(execution, &wasi);
+    let config = world(execution, &content)?;
+    let (wasi, mut ledger) = match &way.resume {
+        None => {
+            let wasi = Wasi::new(config);
+            let ledger = Committed::blank(execution, &wasi);
+            (wasi, ledger)
+        }
+        Some(snapshot) => {
+            let (wanted, found) = (execution.id(), snapshot.execution());
+            if wanted != found {
+                return Err(SnapshotError::Execution { wanted, found }.into());
+            }
+            let piece = |hash: &[u8; 32]| {
+                let at = snapshot.pieces.get(hash).and_then(|at| snapshot.at(*at));
+                at.map(<[u8]>::to_vec).ok_or_else(|| "it is in none of the packs".to_string())
+            };
+            let wasi = Wasi::restore(config, &snapshot.world, snapshot.image.wasi, &mut { piece })
+                .map_err(SnapshotError::from)?;
+            (wasi, Committed { image: snapshot.image.clone(), history: snapshot.roots.clone() })
+        }
+    };
     if u64::from(executable.memory_min_pages) * PAGE_BYTES > execution.limits.memory.0 {
         ledger.repeat(0, 0);
         return ledger.finish(Outcome::Exhausted { limit: Limit::Memory }, &wasi, &content);
@@ -54,13 +80,25 @@ pub(crate) fn run(
     if live.stop.is_set() {
         return Err(HostFault::Cancelled);
     }
-    let mut run = Run { machine: program.code.machine(guest)?, execution, executable };
+    let mut run = Run {
+        tracker: None,
+        tree: MemoryTree::new(),
+        changed: Vec::new(),
+        given: BTreeSet::new(),
+        told: 0,
+        checking: None,
+        machine: program.code.machine(guest)?,
+        execution,
+        executable,
+        way,
+    };
     let outcome = run.drive(&mut ledger, &content)?;
+    run.checked()?;
     ledger.finish(outcome, &run.machine.guest().wasi, &content)
 }
 
-/// The guest's world at its beginning.
-fn world(execution: &Execution, content: &Remote) -> Result<Wasi, HostFault> {
+/// What the guest's world is made of.
+fn world(execution: &Execution, content: &Remote) -> Result<Config, HostFault> {
     let mut mounts = Vec::with_capacity(execution.mounts.len());
     for mount in &execution.mounts {
         let tree = content.tree(&mount.tree).map_err(|reason| HostFault::Tree {
@@ -70,7 +108,7 @@ fn world(execution: &Execution, content: &Remote) -> Result<Wasi, HostFault> {
         })?;
         mounts.push((mount.clone(), tree));
     }
-    Ok(Wasi::new(Config {
+    Ok(Config {
         args: execution.args.clone(),
         env: execution.env.clone(),
         stdin: execution.stdin,
@@ -79,7 +117,7 @@ fn world(execution: &Execution, content: &Remote) -> Result<Wasi, HostFault> {
         mounts,
         limits: execution.limits,
         stderr_kept: param::STDERR_KEPT,
-    }))
+    })
 }
 
 /// The last state that was committed to, and the roots up to it.
@@ -170,17 +208,52 @@ enum End {
     OutOfFuel(Limit),
 }
 
+/// How a run is to be done. No receipt depends on it.
+pub(crate) struct Way {
+    pub(crate) tracking: Tracking,
+    /// Whether states are to be kept.
+    pub(crate) keeps: bool,
+    pub(crate) resume: Option<Arc<Snapshot>>,
+}
+
+/// Memory up to which it is all hashed for every root, in bytes: to follow it would cost more.
+const SMALL: usize = 1 << 20;
+
 struct Run<'a> {
+    /// Declared before the machine, so that nothing follows its memory any more when that goes.
+    tracker: Option<Tracker>,
+    tree: MemoryTree,
+    /// By leaf: whether it changed since the last checkpoint. Empty when none is to be kept.
+    changed: Vec<bool>,
+    /// Pieces of the world that checkpoints of this run have had.
+    given: BTreeSet<[u8; 32]>,
+    /// Roots that they have had.
+    told: usize,
+    /// Holds the pages that the run began with against their hashes, beside the first step.
+    checking: Option<JoinHandle<Result<(), SnapshotError>>>,
     machine: Box<dyn Machine>,
     execution: &'a Execution,
     executable: &'a Executable,
+    way: Way,
 }
 
 impl Run<'_> {
     fn drive(&mut self, ledger: &mut Committed, content: &Remote) -> Result<Outcome, HostFault> {
-        let mut step = 0;
-        let mut end = self.stretch(Self::begin)?;
+        let (mut step, mut end) = match self.way.resume.take() {
+            None => (0, self.stretch(Self::begin)?),
+            Some(snapshot) => {
+                self.resume(&snapshot)?;
+                self.told = ledger.history.len();
+                let step = ledger.image.step;
+                if step >= self.execution.limits.steps {
+                    return Ok(Outcome::Exhausted { limit: Limit::Steps });
+                }
+                (step + 1, self.stretch(Self::step)?)
+            }
+        };
         loop {
+            // Nothing is told that follows from a state which was not checked.
+            self.checked()?;
             let used = self.machine.guest().meter.used;
             match end {
                 End::Returned(_) | End::Exited(_) => self.commit(ledger, step)?,
@@ -190,8 +263,13 @@ impl Run<'_> {
             live.set_step(step);
             live.set_fuel(used);
             let progress = Progress { step, fuel: Fuel(used), root: ledger.history.last().copied() };
-            if content.go(progress) == Flow::Stop {
+            let (flow, wanted) = content.go(progress);
+            if flow == Flow::Stop {
                 return Err(HostFault::Cancelled);
+            }
+            if wanted && matches!(end, End::Returned(StepCode::More)) {
+                let checkpoint = self.checkpoint(ledger);
+                content.keep(checkpoint).map_err(|reason| HostFault::Keep { step, reason })?;
             }
             match end {
                 End::Returned(StepCode::More) => {}
@@ -343,12 +421,13 @@ impl Run<'_> {
     /// Commits to the state as it is.
     fn commit(&mut self, ledger: &mut Committed, step: u32) -> Result<(), HostFault> {
         let globals = self.machine.globals()?;
+        self.follow();
         let memory = self.machine.memory();
         let pages = memory.len() as u64 / PAGE_BYTES;
         let unknown = |_| HostFault::Unknown { reason: "a memory beyond 32 bits".into() };
         ledger.image.step = step;
         ledger.image.memory_pages = u32::try_from(pages).map_err(unknown)?;
-        ledger.image.memory = state::memory_root(memory);
+        ledger.image.memory = self.tree.root();
         ledger.image.globals = globals;
         let guest = self.machine.guest();
         ledger.image.fuel = Fuel(guest.meter.used);
@@ -356,6 +435,130 @@ impl Run<'_> {
         ledger.image.stdout = guest.wasi.stdout_blob();
         ledger.history.push(ledger.image.root());
         Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Brings the tree up to memory as it is.
+    fn follow(&mut self) {
+        let memory = self.machine.memory();
+        let new = |tracking| Tracker::new(tracking, self.machine.maps_memory(), memory);
+        let small = memory.len() <= SMALL;
+        let first = match &self.tracker {
+            Some(_) => false,
+            None if small => true,
+            None => {
+                self.tracker = Some(new(self.way.tracking));
+                true
+            }
+        };
+        let candidates = match &mut self.tracker {
+            Some(tracker) => tracker.changed(memory, first),
+            None => Changed::All,
+        };
+        let changed = self.tree.update(memory, &candidates);
+        if self.way.keeps {
+            let leaves = memory.len() / LEAF_BYTES;
+            if self.changed.len() < leaves {
+                self.changed.resize(leaves, false);
+            }
+            for leaf in changed {
+                if let Some(slot) = self.changed.get_mut(leaf as usize) {
+                    *slot = true;
+                }
+            }
+        }
+    }
+
+    /// What is other than at the last checkpoint.
+    fn checkpoint(&mut self, ledger: &Committed) -> Checkpoint {
+        let (memory, _) = self.machine.memory().as_chunks::<LEAF_BYTES>();
+        let (mut leaves, mut pages) = (Vec::new(), Vec::new());
+        for (leaf, changed) in (0..).zip(&mut self.changed).filter(|(_, changed)| **changed) {
+            *changed = false;
+            let hash = self.tree.leaf(leaf);
+            leaves.push((leaf, hash));
+            if hash != ZERO
+                && let Some(page) = memory.get(leaf as usize)
+            {
+                pages.extend_from_slice(page);
+            }
+        }
+        let world = self.machine.guest().wasi.save(&|hash| self.given.contains(hash));
+        self.given.extend(world.pieces.keys());
+        let roots = ledger.history.get(self.told..).unwrap_or_default().to_vec();
+        self.told = ledger.history.len();
+        Checkpoint { image: ledger.image.clone(), roots, leaves, pages, world }
+    }
+
+    /// Makes the machine as it was in `snapshot`. Its pages are checked beside the first step, on another
+    /// thread.
+    fn resume(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), HostFault> {
+        self.tree = snapshot.tree(self.execution.id())?;
+        let misfit = |what| HostFault::Snapshot(SnapshotError::Module { what });
+        let (pages, pages_max) = (snapshot.image.memory_pages, self.pages_max());
+        if !(self.executable.memory_min_pages..=pages_max).contains(&pages) {
+            return Err(misfit("memory of a size that it never has"));
+        }
+        self.machine.instantiate(pages_max).map_err(|left| match left {
+            Left::Fault(fault) => fault,
+            Left::Halt(_) | Left::Trap(_) => misfit("it cannot even begin"),
+        })?;
+        self.machine.grow(pages)?;
+        // A state that is mostly other than zero is about to be copied whole.
+        let (bytes, memory) = (snapshot.bytes(), self.machine.memory());
+        if self.machine.maps_memory() && bytes > SMALL as u64 && bytes > memory.len() as u64 / 2 {
+            dirty::prefer_large_pages(memory.as_ptr(), memory.len());
+        }
+        // What the module's data segments put where the state has zeros.
+        let mut tracker = Tracker::new(self.way.tracking, self.machine.maps_memory(), self.machine.memory());
+        let begun = match tracker.in_use(self.machine.memory()) {
+            Changed::All => (0..pages * 16).collect(),
+            Changed::These(these) => these,
+        };
+        let (memory, _) = self.machine.memory_mut().as_chunks_mut::<LEAF_BYTES>();
+        for leaf in begun {
+            if self.tree.leaf(leaf) == ZERO
+                && let Some(page) = memory.get_mut(leaf as usize)
+                && page != &[0; LEAF_BYTES]
+            {
+                page.fill(0);
+            }
+        }
+        for (leaf, _, at) in &snapshot.leaves {
+            let missing = SnapshotError::Page { leaf: *leaf };
+            let (page, kept) = (memory.get_mut(*leaf as usize), snapshot.page(*at));
+            let (Some(page), Some(kept)) = (page, kept) else { return Err(missing.into()) };
+            *page = *kept;
+        }
+        if !self.machine.set_globals(&snapshot.image.globals)? {
+            return Err(misfit("globals of other types"));
+        }
+        if self.machine.memory().len() > SMALL {
+            // The tree has all of this.
+            tracker.changed(self.machine.memory(), true);
+            self.tracker = Some(tracker);
+        }
+        // Beside the first step: whatever it does stays with this run until the answer is there.
+        let pages_checked = Arc::clone(snapshot);
+        let checking =
+            thread::Builder::new().name("samebit-check".to_string()).spawn(move || pages_checked.check_pages());
+        self.checking = Some(checking.map_err(|error| HostFault::Thread { reason: error.to_string() })?);
+        let fuel = snapshot.image.fuel.0;
+        self.machine.guest_mut().meter.used = fuel;
+        let live = &self.machine.guest().live;
+        live.set_step(snapshot.image.step);
+        live.set_fuel(fuel);
+        Ok(())
+    }
+
+    /// Waits until the pages that the run began with are checked.
+    fn checked(&mut self) -> Result<(), HostFault> {
+        match self.checking.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(_)) => Err(HostFault::Thread { reason: "checking the snapshot panicked".to_string() }),
+        }
     }
 }
 

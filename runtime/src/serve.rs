@@ -4,9 +4,9 @@
 //! watch stay where they are and need not be `Send`.
 
 use crate::{
-    Content, Finished, Flow, HostFault, Program, Progress,
+    Checkpoint, Content, Finished, Flow, HostFault, Keep, Orders, Program, Progress, Tracking,
     engine::{STACK_BYTES, STACK_HOST_BYTES},
-    run,
+    run::{self, Way},
     stop::Stop,
 };
 use samebit_spec::{
@@ -53,7 +53,8 @@ impl Live {
 enum Ask {
     Blob(BlobRef, Sender<Result<Arc<[u8]>, String>>),
     Tree(TreeRef, Sender<Result<Tree, String>>),
-    Go(Progress, Sender<Flow>),
+    Go(Progress, Sender<(Flow, bool)>),
+    Keep(Box<Checkpoint>, Sender<Result<(), String>>),
     Done(Box<Result<Finished, HostFault>>),
 }
 
@@ -69,9 +70,14 @@ impl Remote {
         wait.recv().ok()
     }
 
-    /// Shows progress and asks whether to go on. A caller that is gone means no.
-    pub(crate) fn go(&self, progress: Progress) -> Flow {
-        self.ask(|answer| Ask::Go(progress, answer)).unwrap_or(Flow::Stop)
+    /// Shows progress and asks whether to go on, and whether to keep this state. A caller that is gone means no.
+    pub(crate) fn go(&self, progress: Progress) -> (Flow, bool) {
+        self.ask(|answer| Ask::Go(progress, answer)).unwrap_or((Flow::Stop, false))
+    }
+
+    /// Has a state kept.
+    pub(crate) fn keep(&self, checkpoint: Checkpoint) -> Result<(), String> {
+        self.ask(|answer| Ask::Keep(Box::new(checkpoint), answer)).unwrap_or_else(|| Err(gone()))
     }
 }
 
@@ -103,15 +109,20 @@ pub(crate) fn serve(
     program: &Program,
     execution: &Execution,
     content: &dyn Content,
+    tracking: Tracking,
+    orders: Orders<'_>,
     watch: &mut dyn FnMut(Progress) -> Flow,
 ) -> Result<Finished, HostFault> {
+    let Orders { resume, keep } = orders;
+    let keeps = keep.is_some();
     let live = Arc::new(Live::default());
     let (asks, answers) = mpsc::channel();
     let guest = {
         let (program, execution, live) = (program.clone(), execution.clone(), Arc::clone(&live));
         move || {
             let remote = || Remote { asks: asks.clone() };
-            let done = run::run(&program, &execution, &remote, &live);
+            let way = Way { tracking, keeps, resume };
+            let done = run::run(&program, &execution, &remote, &live, way);
             // Nobody is left to tell when the caller has cancelled.
             let _ = asks.send(Ask::Done(Box::new(done)));
         }
@@ -123,7 +134,7 @@ pub(crate) fn serve(
         .map_err(|error| HostFault::Thread { reason: error.to_string() })?;
     // Also when the caller's content or watch panics: the guest must not go on without it.
     let _cancelling = Cancelling(&live.stop);
-    answer(&answers, &live, content, watch)
+    answer(&answers, &live, content, keep, watch)
 }
 
 /// Cancels the run when its caller is done with it, however that came.
@@ -139,6 +150,7 @@ fn answer(
     asks: &Receiver<Ask>,
     live: &Live,
     content: &dyn Content,
+    mut keep: Option<&mut dyn Keep>,
     watch: &mut dyn FnMut(Progress) -> Flow,
 ) -> Result<Finished, HostFault> {
     // A guest that stopped waiting for its answer has ended, and says so next.
@@ -152,7 +164,15 @@ fn answer(
             }
             Ok(Ask::Go(progress, answer)) => {
                 let flow = watch(progress);
-                let _ = answer.send(flow);
+                let wanted = keep.as_mut().is_some_and(|keep| keep.wants(progress.step));
+                let _ = answer.send((flow, wanted));
+            }
+            Ok(Ask::Keep(checkpoint, answer)) => {
+                let done = match &mut keep {
+                    Some(keep) => keep.keep(*checkpoint),
+                    None => Ok(()),
+                };
+                let _ = answer.send(done);
             }
             Ok(Ask::Done(done)) => return *done,
             Err(RecvTimeoutError::Timeout) => match watch(live.progress()) {

@@ -24,7 +24,8 @@ pub fn init<T: Steps>(slot: &'static Slot<T>) -> i32 {
 }
 
 /// `samebit_step` of a stepped task.
-pub fn step<T: Steps>(slot: &'static Slot<T>) -> i32 {
+pub fn step<T: Steps>(slot: &'static Slot<T>, budget: i64) -> i32 {
+    crate::pieces::clock::set_budget(budget);
     slot.with_borrow_mut(|task| match task.as_mut().map(T::step) {
         Some(Ok(Step::More)) => StepCode::More.to_i32(),
         Some(Ok(Step::Done)) => StepCode::Done.to_i32(),

@@ -110,3 +110,43 @@ fn folders_are_shown_to_one_test_at_a_time_and_put_back() {
     assert_eq!(samebit::input_dir(), outside);
     assert_eq!(outside, Path::new("/in"));
 }
+
+/// Counts bytes of the input, chunk by chunk.
+struct Bytes {
+    chunks: samebit::Chunks,
+    bytes: u64,
+}
+
+impl samebit::Pieces for Bytes {
+    type Input = ();
+    type Output = u64;
+    type Error = std::io::Error;
+
+    fn start((): ()) -> Result<Self, Self::Error> {
+        Ok(Self { chunks: samebit::Chunks::open("data", 1000)?, bytes: 0 })
+    }
+
+    fn piece(&mut self) -> Result<Step, Self::Error> {
+        Ok(match self.chunks.next().transpose()? {
+            Some(chunk) => {
+                assert!(chunk.len() == 1000 || self.bytes == 2000);
+                self.bytes += chunk.len() as u64;
+                Step::More
+            }
+            None => Step::Done,
+        })
+    }
+
+    fn finish(self) -> Result<u64, Self::Error> {
+        Ok(self.bytes)
+    }
+}
+
+#[test]
+fn a_task_in_pieces_steps_by_itself_through_an_input_that_it_never_holds_whole() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(from.path().join("data"), [7; 2300]).unwrap();
+    assert_eq!(native::run_on::<Bytes>(from.path(), to.path()).unwrap(), 4);
+    assert_eq!(fs::read_to_string(to.path().join("result")).unwrap(), "2300");
+    assert!(matches!(native::run_on::<Bytes>(to.path(), to.path()), Err(TaskError::Task { .. })));
+}

@@ -23,6 +23,8 @@ pub mod execution;
 #[cfg(feature = "types")]
 pub mod fuel;
 #[cfg(feature = "types")]
+pub mod history;
+#[cfg(feature = "types")]
 pub mod id;
 #[cfg(feature = "types")]
 pub mod job;

@@ -1,9 +1,9 @@
-//! A task's state as a root, a run as a list of roots (`spec/03-execution.md`, sections 5 and 6).
+//! A task's state as a root (`spec/03-execution.md`, section 5). A run as a list of roots: [`crate::history`].
 
+pub use crate::history::root as history_root;
 use crate::{
     content::BlobRef,
-    id::{ExecutionId, HistoryRoot, StateRoot},
-    param,
+    id::{ExecutionId, StateRoot},
     unit::Fuel,
     wire::{self, Hashed},
 };
@@ -124,17 +124,4 @@ pub fn memory_node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     pair[..32].copy_from_slice(left);
     pair[32..].copy_from_slice(right);
     wire::derive("samebit/v1/memory-node", &pair)
-}
-
-/// Root of a history: the state roots of steps 0 to n, in segments of [`param::SEGMENT_STEPS`].
-///
-/// Two levels: `H(roots of a segment)` for each segment, then `H(count, segments)`, so that a dispute opens
-/// one list of segments and one list of roots.
-#[must_use]
-pub fn history_root(roots: &[StateRoot]) -> HistoryRoot {
-    let segments: Vec<[u8; 32]> = roots
-        .chunks(param::SEGMENT_STEPS)
-        .map(|segment| wire::derive("samebit/v1/history-segment", &wire::encode(segment)))
-        .collect();
-    HistoryRoot(wire::derive("samebit/v1/history", &wire::encode(&(roots.len() as u64, segments))))
 }

@@ -10,6 +10,7 @@ use samebit_spec::{
     content::{BlobRef, Tree, TreeFile, TreeRef},
     entry::{Body, Entry, SignedEntry},
     execution::{Access, Execution, Limit, Limits, Mount, Outcome, Profile, TensorOps, Trap},
+    history::{HistoryProof, Trace},
     id::{Beacon, BlobId, BlockId, Commitment, GenesisId, JobId, LedgerRoot, StateRoot, TaskId, TreeId},
     job::{CustodyRefusal, JobSpec, RunId},
     message::{BlobAnswer, BlobRequest, Follow, Request, Response, Status},
@@ -142,6 +143,10 @@ fn receipt(outcome: Outcome) -> Receipt {
         steps: 3,
         history: history_root(&[StateRoot([1; 32]), StateRoot([2; 32])]),
     }
+}
+
+fn trace() -> Trace {
+    Trace { receipt: receipt(Outcome::Exited { code: 0 }), roots: vec![StateRoot([1; 32]), StateRoot([2; 32])] }
 }
 
 fn run() -> RunId {
@@ -326,6 +331,10 @@ fn execution_files() -> Vec<File> {
             .derived("none", "no roots", history_root(&[]).0)
             .derived("two", "roots [1; 32] and [2; 32]", history_root(&[StateRoot([1; 32]), StateRoot([2; 32])]).0)
             .derived("two-segments", "4097 roots, the n-th n in little-endian u32 then zeros", history_root(&many).0),
+        File::new("HistoryProof", None)
+            .value("only", &HistoryProof::open(&many[1..2], 0).expect("it is there"), None)
+            .value("last-of-two-segments", &HistoryProof::open(&many, 4096).expect("it is there"), None),
+        File::new("Trace", None).value("two", &trace(), None),
         File::new("Output", Some(Output::CONTEXT)).hashed("usual", &receipt(Outcome::Failed).output),
         receipts,
         File::new("Commitment", None).derived(

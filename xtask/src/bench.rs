@@ -18,8 +18,8 @@ const JOBS: usize = 50;
 pub(crate) fn run(args: &[String]) -> Step {
     match args {
         [area] if area == "market" => market(),
-        [area, rest @ ..] if ["tax", "fuel", "bombs"].contains(&area.as_str()) => bench_guests::measure(area, rest),
-        _ => Err("usage: cargo xtask bench market|tax|fuel|bombs; `tax --help` lists its options".into()),
+        [area, rest @ ..] if ["tax", "fuel", "bombs", "state"].contains(&area.as_str()) => bench_guests::measure(area, rest),
+        _ => Err("usage: cargo xtask bench market|tax|fuel|bombs|state; `tax --help` lists its options".into()),
     }
 }
 

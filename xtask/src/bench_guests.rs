@@ -1,9 +1,12 @@
-//! `cargo xtask bench tax` and `cargo xtask bench fuel`: builds the guests and the bench, and runs it.
+//! `cargo xtask bench tax`, `fuel` and `state`: builds the guests and the bench, and runs it.
 //!
 //! The bench is a program of its own (`tests/bench`), because what it times must be built with optimisation,
 //! while everything else here serves in the profile that the demo and the tests share.
 
-use crate::shell::{Step, cargo, run, say, target};
+use crate::{
+    set_up,
+    shell::{Step, cargo, run, say, target},
+};
 
 /// The profile that the bench is built with.
 const PROFILE: &str = "optimised";
@@ -13,6 +16,21 @@ pub(crate) fn measure(area: &str, rest: &[String]) -> Step {
     say("building the guests for wasm32-unknown-unknown");
     let guests = ["--package", "samebit-bench-guests", "--lib"];
     cargo(&[&["build", "--locked", "--profile", "wasm", "--target", "wasm32-unknown-unknown"], &guests[..]].concat())?;
+    if area == "state" {
+        say("building mandelbrot for wasm32-wasip1");
+        set_up()?;
+        cargo(&[
+            "build",
+            "--locked",
+            "--lib",
+            "--profile",
+            "wasm",
+            "--target",
+            "wasm32-wasip1",
+            "--package",
+            "mandelbrot",
+        ])?;
+    }
     say("building the bench; the first time takes minutes");
     cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
     say("measuring; other work on this machine makes the figures worse");

@@ -22,9 +22,9 @@ cargo xtask COMMAND
   lint               formatting, clippy without warnings, licences and sources of dependencies
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
   aarch64            run the recorded programs on that processor, emulated: the same receipts
-  bench AREA         measure; AREA: market, tax, fuel, bombs. Writes target/bench/AREA.jsonl
+  bench AREA         measure; AREA: market, tax, fuel, bombs, state. Writes target/bench/AREA.jsonl
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
-                     stack, nan. --seconds N or --runs N; a failure is kept and replayed by `test`
+                     stack, nan, state. --seconds N or --runs N; a failure is kept and replayed by `test`
 
 Examples:
   cargo xtask demo

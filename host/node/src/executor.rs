@@ -5,6 +5,7 @@
 use crate::{
     content::StoreContent,
     shelf::Shelf,
+    states,
     transfer::{self, Moved, TransferError},
 };
 use samebit_blobs::{BlobError, BlobStore};
@@ -21,6 +22,7 @@ use samebit_spec::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -43,6 +45,8 @@ const OFFER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 /// Modules that are remembered as failing.
 const BAD: usize = 1024;
+/// Between two states of a run that are kept, so that a restart loses at most so much work.
+const KEEP: Duration = Duration::from_secs(30);
 /// Runs of one execution whose content went bad on this disk, before it is given up.
 const TRIES: usize = 3;
 
@@ -93,6 +97,8 @@ pub(crate) struct Executor {
     pub(crate) store: BlobStore,
     pub(crate) runtime: Runtime,
     pub(crate) shelf: Shelf,
+    /// Where states of runs under way are kept.
+    pub(crate) states: PathBuf,
     /// Runs at once.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) programs: Arc<Mutex<Programs>>,
@@ -249,9 +255,9 @@ impl Executor {
         stop: &Arc<AtomicBool>,
     ) -> Result<Finished, Fault> {
         let (runtime, content, execution) = (self.runtime.clone(), StoreContent(self.store.clone()), execution.clone());
-        let (stop, done) = (Arc::clone(stop), self.done.clone());
+        let (stop, done, kept) = (Arc::clone(stop), self.done.clone(), self.states.clone());
         let ran = spawn_blocking(move || {
-            runtime.run(&program, &execution, &content, &mut |progress| {
+            states::run(&kept, KEEP, (&runtime, &program), &execution, &content, &mut |progress| {
                 // Progress that finds no room is overtaken by the next.
                 let _ = done.try_send(Done::Progress { run, root: progress.root, fuel: progress.fuel });
                 if stop.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Go }

@@ -7,6 +7,7 @@
 //! blobs/                         content that was pushed or fetched
 //! devnet/                        what `samebit devnet` runs
 //! cache/                         compiled code; may be removed at any time
+//! states/                        states of runs, to be taken up again; likewise
 //! ```
 
 use crate::{
@@ -146,6 +147,12 @@ impl Home {
     #[must_use]
     pub fn cache_dir(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Where states of runs are kept.
+    #[must_use]
+    pub fn states_dir(&self) -> PathBuf {
+        self.root.join("states")
     }
 
     /// Where `samebit devnet` keeps its processes.

@@ -158,6 +158,7 @@ async fn serve(config: Config) -> Result<(), NodeError> {
         store,
         runtime,
         shelf,
+        states: dir.join("states"),
         slots: Arc::new(Semaphore::new(usize::from(slots.max(1)))),
         programs: Arc::new(Mutex::new(Programs::default())),
         lies: agent.lies(),

@@ -8,7 +8,7 @@
 //! - [`host`]: follows the chain, runs what it was drawn for, commits, reveals.
 //! - [`client`]: what commands use; [`follower`] is the verified replay below it and below hosts.
 //! - [`audit`]: re-executes a job from public data.
-//! - [`keys`], [`home`], [`invitation`], [`code`]: files of a person's machine.
+//! - [`keys`], [`home`], [`invitation`], [`code`], [`states`]: files of a person's machine.
 //! - [`daemon`]: start, readiness, end.
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod keys;
 mod ordering;
 mod serve;
 mod shelf;
+pub mod states;
 mod transfer;
 pub mod validator;
 

@@ -6,7 +6,7 @@ use crate::{
     report::{Outcome, Ui},
     text,
 };
-use samebit_runtime::{Content, Runtime};
+use samebit_runtime::{Content, Runtime, Tracking};
 use samebit_spec::{
     content::{BlobRef, Tree, TreeRef},
     execution::{Execution, Limits, Profile, TensorOps},
@@ -70,6 +70,7 @@ pub fn run(_: DoctorArgs, ui: &Ui) -> Outcome {
         key_check(&context),
         disk_check(home),
         engine_check(),
+        tracking_check(),
         target_check(),
         network_check(&context),
     ];
@@ -164,6 +165,18 @@ fn disk_check(home: &Path) -> Check {
             "free some space, or set SAMEBIT_HOME to another disk",
         ),
     }
+}
+
+/// How the pages are found that a step wrote. Any way will do; one is quicker.
+fn tracking_check() -> Check {
+    let found = match Tracking::best() {
+        Tracking::Faults => "the kernel notes which pages a step writes: a checkpoint costs what was written",
+        Tracking::Compare => {
+            "this kernel, or its rules here, note no written pages (userfaultfd, PAGEMAP_SCAN): memory is compared with a copy"
+        }
+        Tracking::Hash => "all memory is hashed for each checkpoint",
+    };
+    Check::ok("tracking", format!("{}: {found}", Tracking::best()))
 }
 
 fn target_check() -> Check {

@@ -12,6 +12,7 @@ mod key;
 mod ledger;
 mod new;
 mod options;
+mod replay;
 mod run;
 mod task;
 mod test;
@@ -25,6 +26,7 @@ pub enum Command {
     New(new::NewArgs),
     Build(build::BuildArgs),
     Run(run::RunArgs),
+    Replay(replay::ReplayArgs),
     Test(test::TestArgs),
     Devnet(devnet::DevnetArgs),
     Task(task::TaskArgs),
@@ -54,6 +56,7 @@ pub fn run(command: Command, ui: &Ui) -> Outcome {
         Command::New(args) => new::run(args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::Run(args) => run::run(args, ui),
+        Command::Replay(args) => replay::run(args, ui),
         Command::Test(args) => test::run(args, ui),
         Command::Devnet(args) => devnet::run(args, ui),
         Command::Task(args) => task::run(args, ui),

@@ -14,12 +14,20 @@ use crate::{
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
 use samebit_blobs::{BlobError, Folder};
-use samebit_node::code;
-use samebit_runtime::{Content, EngineKind, Finished, Flow, HostFault, LoadError, Options, Program, Runtime};
+use samebit_node::{
+    code,
+    states::{Room, States, StatesError},
+};
+use samebit_runtime::{
+    Content, EngineKind, Finished, Flow, HostFault, Keep, LoadError, Options, Orders, Program, Progress, Runtime,
+    Snapshot,
+};
 use samebit_spec::{
     abi,
     content::{BlobRef, Tree, TreeRef},
     execution::{Access, Execution, Limit, Limits, Mount, Outcome as Ended, Profile, TensorOps},
+    history::Trace,
+    id::{IdError, StateRoot},
     param,
     task::TaskForm,
     unit::{Bytes, Fuel},
@@ -49,17 +57,54 @@ Examples:
   samebit run --out picture --input cases/whole/input .     builds the project here first
   samebit run --dir . --env LANG=C cat.wasm -- README.md    a folder, copy-on-write
   samebit run --fuel 1000000 -o json loop.wasm              outcome, digests, fuel and state root as one object
-  samebit run --engine wasmi loop.wasm                      interpreted: slower, and the same in every bit")]
+  samebit run --engine wasmi loop.wasm                      interpreted: slower, and the same in every bit
+  samebit run --checkpoint-every 10 long.wasm               keeps a state every ten steps; after a power cut:
+  samebit run --checkpoint-every 10 --resume latest long.wasm
+  samebit run --trace long.trace long.wasm                  every state root, for `samebit replay` and for disputes")]
 pub struct RunArgs {
+    /// Where the files of /out go: a folder that is new or empty.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Keep the state after every N steps, so that the run can be taken up there. At most 32 states and 1 GiB stay.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    checkpoint_every: Option<u32>,
+    /// Begin at a state that an earlier run of the same execution kept: its root, or `latest`.
+    #[arg(long, value_name = "ROOT|latest")]
+    resume: Option<Wanted>,
+    /// Write the receipt and every state root to a file that is new.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    guest: GuestArgs,
+}
+
+/// Which state a run begins at.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Latest,
+    Root(StateRoot),
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            _ => text.parse().map(Self::Root).map_err(|error: IdError| error.to_string()),
+        }
+    }
+}
+
+/// What makes an execution: `samebit run` and `samebit replay` have it in common.
+#[derive(clap::Args)]
+pub(super) struct GuestArgs {
     /// Show a folder to the guest, copy-on-write: what it writes there ends with the run.
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     dirs: Vec<String>,
     /// The job's input, at /in, read-only: a folder, or a single file, which becomes /in/input.
     #[arg(long, value_name = "PATH")]
     input: Option<PathBuf>,
-    /// Where the files of /out go: a folder that is new or empty.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
     /// A variable of the guest's environment. May be given again; of one name the last counts.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = options::variable)]
     env: Vec<(String, String)>,
@@ -69,7 +114,7 @@ pub struct RunArgs {
     /// Most fuel that the run may use. Default: 20 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
-    /// Most fuel of one step; a plain function is one step. Default: what --fuel gives, or else 2 G.
+    /// Most fuel of one step; a plain function is one step. Default: what --fuel gives, or else 4 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     step_budget: Option<u64>,
     /// Most linear memory. Default: 512 MiB.
@@ -80,6 +125,9 @@ pub struct RunArgs {
     /// An odd digit gets a zero before it, and what is missing is filled up with zeros at the end: `f` is 0f00...
     #[arg(long, value_name = "HEX", default_value = "", hide_default_value = true, value_parser = options::seed)]
     seed: [u8; 32],
+    /// Where kept states are. Default: `states` in the home folder.
+    #[arg(long, value_name = "DIR")]
+    states: Option<PathBuf>,
     /// What runs it: `wasmtime` compiles, `wasmi` interprets. Outcome, output, fuel and state roots are the same.
     #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engine_parser())]
     engine: EngineKind,
@@ -108,6 +156,12 @@ struct RunView {
     steps: u32,
     state_root: Option<String>,
     history_root: String,
+    /// Whether it has a root for each step; a command is one step, and is compared as a whole.
+    stepped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed_from: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    states_kept: Option<usize>,
     execution: String,
     receipt: String,
     module: String,
@@ -140,6 +194,9 @@ impl RunView {
             steps: receipt.steps,
             state_root: finished.history.last().map(ToString::to_string),
             history_root: receipt.history.to_string(),
+            stepped: program.form() == TaskForm::Stepped,
+            resumed_from: None,
+            states_kept: None,
             execution: receipt.execution.to_string(),
             receipt: receipt.id().to_string(),
             module: program.module().id.to_string(),
@@ -155,15 +212,73 @@ pub(super) fn engine_parser() -> impl TypedValueParser<Value = EngineKind> {
 
 /// Runs the command.
 pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
-    let RunArgs { dirs, input, out, env, stdin, fuel, step_budget, memory, seed, engine, module, args } = args;
+    let RunArgs { out, checkpoint_every, resume, trace, guest } = args;
     // Everything that can be refused is refused before the work is done.
+    if let Some(out) = &out {
+        check_out(out)?;
+    }
+    if let Some(trace) = trace.as_ref().filter(|trace| trace.exists()) {
+        return Err(Failure::new(Exit::Usage, format!("{} is there", trace.display()))
+            .help("choose another file for --trace: nothing is overwritten"));
+    }
+    let has_input = guest.input.is_some();
+    let prepared = prepare(guest, ui)?;
+    let Prepared { sandbox, program, execution, content, states } = &prepared;
+    let mut kept = match (checkpoint_every, &resume) {
+        (None, None) => None,
+        _ => Some(open_states(states, execution, checkpoint_every)?),
+    };
+    let snapshot = match (resume, &mut kept) {
+        (Some(wanted), Some(kept)) => Some(taken_up(wanted, kept)?),
+        _ => None,
+    };
+    let resumed = snapshot.as_ref().map(|snapshot| snapshot.step());
+    if let Some(step) = resumed {
+        ui.note(format!("taken up after {}", text::count(step as usize, "step")));
+    }
+    let left = if checkpoint_every.is_some() {
+        "interrupted; `--resume latest` goes on where the last state was kept"
+    } else {
+        "interrupted; nothing was sent and nothing is kept"
+    };
+    at_interrupt(ui, Failure::new(Exit::Interrupted, left));
+    let keep = checkpoint_every.and(kept.as_mut()).map(|kept| kept as &mut dyn Keep);
+    let orders = Orders { resume: snapshot.map(Arc::new), keep };
+    let finished = sandbox.run_with(program, execution, content, orders, ui)?;
+
+    if let Some(out) = &out {
+        write_out(out, &finished.files)?;
+    }
+    if let Some(trace) = &trace {
+        write_trace(trace, &finished)?;
+    }
+    let states_kept = checkpoint_every.and(kept.as_ref()).map(|kept| kept.kept().len());
+    let view = RunView {
+        resumed_from: resumed,
+        states_kept,
+        ..RunView::new(&finished, program, sandbox.runtime.engine_build())
+    };
+    show(&finished, program, &view, out.is_some(), ui);
+    end(&finished, has_input, ui)
+}
+
+/// An execution with all that it takes to run it here.
+pub(super) struct Prepared {
+    pub(super) sandbox: Sandbox,
+    pub(super) program: Program,
+    pub(super) execution: Execution,
+    pub(super) content: Local,
+    /// Where states are kept.
+    pub(super) states: PathBuf,
+}
+
+/// Makes an execution of what was asked for.
+pub(super) fn prepare(guest: GuestArgs, ui: &Ui) -> Result<Prepared, Failure> {
+    let GuestArgs { dirs, input, env, stdin, fuel, step_budget, memory, seed, states, engine, module, args } = guest;
     let limits = limits(fuel, memory);
     let step_budget = step_budget.or(fuel).map_or(param::STEP_BUDGET_DEFAULT, Fuel).min(limits.fuel);
     let world = World { args, env: options::last_wins(env), seed, limits, step_budget };
     check_args(&world)?;
-    if let Some(out) = &out {
-        check_out(out)?;
-    }
     let mut content = Local::default();
     let mut mounts = Vec::new();
     if let Some(input) = &input {
@@ -187,15 +302,54 @@ pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
     let sandbox = Sandbox::new(engine, ui)?;
     let program = sandbox.load(&module, &bytes)?;
     let execution = world.execution(&program, &name, mounts, BlobRef::of(&content.stdin));
-    let stopped = Failure::new(Exit::Interrupted, "interrupted; nothing was sent and nothing is kept");
-    at_interrupt(ui, stopped);
-    let finished = sandbox.run(&program, &execution, &content, ui)?;
+    let states = match states {
+        Some(states) => states,
+        None => Context::new(ui).map(|context| context.home_dir().states_dir())?,
+    };
+    Ok(Prepared { sandbox, program, execution, content, states })
+}
 
-    if let Some(out) = &out {
-        write_out(out, &finished.files)?;
-    }
-    show(&finished, &program, &sandbox, out.is_some(), ui);
-    end(&finished, input.is_some(), ui)
+/// The states that are kept of an execution.
+pub(super) fn open_states(dir: &Path, execution: &Execution, every: Option<u32>) -> Result<States, Failure> {
+    States::open(dir, execution.id(), every.unwrap_or(1), Room::DEFAULT).map_err(|error| states_failure(&error))
+}
+
+/// Prose for states that cannot be kept or had.
+pub(super) fn states_failure(error: &StatesError) -> Failure {
+    let (exit, help) = match error {
+        StatesError::Unknown { .. } => (Exit::NotFound, "`--resume latest` takes what was kept last"),
+        StatesError::InUse { .. } => (Exit::Refused, "wait for it to end, or give --states another folder"),
+        StatesError::Pack { .. } | StatesError::Snapshot(_) => {
+            (Exit::Environment, "the file was damaged; without --resume the run begins at its beginning")
+        }
+        StatesError::Large { .. } => (Exit::Environment, "run it without --checkpoint-every"),
+        StatesError::Io { .. } => (Exit::Environment, "give --states a folder that can be written"),
+    };
+    Failure::new(exit, error.to_string()).help(help)
+}
+
+fn taken_up(wanted: Wanted, kept: &mut States) -> Result<Snapshot, Failure> {
+    let root = match (wanted, kept.kept().last()) {
+        (Wanted::Root(root), _) => root,
+        (Wanted::Latest, Some(last)) => last.root,
+        (Wanted::Latest, None) => {
+            return Err(Failure::new(Exit::NotFound, "no state of this execution was kept")
+                .help("the same module, arguments, input, seed and limits make the same execution; --checkpoint-every keeps states"));
+        }
+    };
+    kept.resume(root).map_err(|error| states_failure(&error))
+}
+
+/// Writes the history whole or not at all.
+fn write_trace(path: &Path, finished: &Finished) -> Result<(), Failure> {
+    let trace = Trace { receipt: finished.receipt.clone(), roots: finished.history.clone() };
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    let written = fs::write(&partial, trace.encode()).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|error| {
+        // Ours alone: nobody else makes this name.
+        let _ = fs::remove_file(&partial);
+        Failure::new(Exit::Environment, format!("{}: {error}", path.display()))
+    })
 }
 
 /// What a run is given besides content.
@@ -257,6 +411,18 @@ impl Sandbox {
         })
     }
 
+    /// Runs an execution as `orders` say, for as long as `watch` wants.
+    pub(super) fn run_while(
+        &self,
+        program: &Program,
+        execution: &Execution,
+        content: &dyn Content,
+        orders: Orders<'_>,
+        watch: &mut dyn FnMut(Progress) -> Flow,
+    ) -> Result<Finished, HostFault> {
+        self.runtime.run_with(program, execution, content, orders, watch)
+    }
+
     /// Runs an execution to its outcome; shows how far it is when it takes longer than a second.
     pub(super) fn run(
         &self,
@@ -265,12 +431,29 @@ impl Sandbox {
         content: &dyn Content,
         ui: &Ui,
     ) -> Result<Finished, Failure> {
+        self.run_with(program, execution, content, Orders::default(), ui)
+    }
+
+    /// The same, from a state that was kept, or keeping states.
+    pub(super) fn run_with(
+        &self,
+        program: &Program,
+        execution: &Execution,
+        content: &dyn Content,
+        orders: Orders<'_>,
+        ui: &Ui,
+    ) -> Result<Finished, Failure> {
         let begun = Instant::now();
         let mut bar: Option<ProgressBar> = None;
-        let finished = self.runtime.run(program, execution, content, &mut |progress| {
+        let finished = self.runtime.run_with(program, execution, content, orders, &mut |progress| {
             if begun.elapsed() > QUIET_TIME {
                 let bar = bar.get_or_insert_with(|| ui.spinner("running"));
-                bar.set_message(format!("running: step {}, {} fuel", progress.step, text::fuel(progress.fuel)));
+                let share = u128::from(progress.fuel.0) * 100 / u128::from(execution.limits.fuel.0.max(1));
+                let steps = match program.form() {
+                    TaskForm::Stepped => format!("step {}, ", progress.step),
+                    TaskForm::Command => String::new(),
+                };
+                bar.set_message(format!("running: {steps}{} fuel, {share} % of its limit", text::fuel(progress.fuel)));
             }
             Flow::Go
         });
@@ -338,6 +521,10 @@ impl Content for Local {
 
 /// Prose for what this machine could not do.
 pub(super) fn fault_failure(fault: &HostFault) -> Failure {
+    if let HostFault::Snapshot(_) = fault {
+        return Failure::new(Exit::Environment, fault.to_string())
+            .help("nothing that follows from it was told; without --resume the run begins at its beginning");
+    }
     Failure::new(Exit::Environment, format!("this machine could not run it: {fault}"))
         .help("this says nothing about the task; `samebit doctor` checks this machine")
 }
@@ -499,11 +686,11 @@ fn write_files(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
 }
 
 /// Shows what the run put out.
-fn show(finished: &Finished, program: &Program, sandbox: &Sandbox, kept: bool, ui: &Ui) {
+fn show(finished: &Finished, program: &Program, view: &RunView, kept: bool, ui: &Ui) {
     // What cannot be said on stderr cannot be said at all.
     let _ = io::stderr().lock().write_all(&finished.stderr);
     if ui.format != Format::Text {
-        ui.data(String::new, &RunView::new(finished, program, sandbox.runtime.engine_build()));
+        ui.data(String::new, view);
         return;
     }
     ui.put(&finished.stdout);
@@ -516,7 +703,10 @@ fn show(finished: &Finished, program: &Program, sandbox: &Sandbox, kept: bool, u
         "{}, {} fuel, {}, {}",
         text::outcome(&receipt.outcome),
         text::fuel(receipt.fuel),
-        text::count(receipt.steps as usize, "step"),
+        match program.form() {
+            TaskForm::Stepped => text::count(receipt.steps as usize, "step"),
+            TaskForm::Command => "unstepped".to_owned(),
+        },
         receipt.output.id().short(),
     ));
 }

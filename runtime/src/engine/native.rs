@@ -231,6 +231,43 @@ impl Machine for NativeMachine {
         self.store.data().cells.map_or(&[], |cells| cells.memory.data(&self.store))
     }
 
+    fn memory_mut(&mut self) -> &mut [u8] {
+        match self.store.data().cells {
+            Some(cells) => cells.memory.data_mut(&mut self.store),
+            None => &mut [],
+        }
+    }
+
+    fn maps_memory(&self) -> bool {
+        true
+    }
+
+    fn grow(&mut self, pages: u32) -> Result<(), HostFault> {
+        let memory = |reason: String| HostFault::Memory { reason };
+        let cells = self.store.data().cells.ok_or_else(|| memory("grown before instantiation".into()))?;
+        let more = u64::from(pages).saturating_sub(cells.memory.size(&self.store));
+        cells.memory.grow(&mut self.store, more).map(|_| ()).map_err(|error| memory(error.to_string()))
+    }
+
+    fn set_globals(&mut self, values: &[GlobalValue]) -> Result<bool, HostFault> {
+        if values.len() != self.globals.len() {
+            return Ok(false);
+        }
+        for (global, value) in self.globals.iter().zip(values) {
+            let value = match *value {
+                GlobalValue::I32(value) => Val::I32(value.cast_signed()),
+                GlobalValue::I64(value) => Val::I64(value.cast_signed()),
+                GlobalValue::F32(bits) => Val::F32(bits),
+                GlobalValue::F64(bits) => Val::F64(bits),
+                GlobalValue::V128(value) => Val::V128(value.into()),
+            };
+            if global.set(&mut self.store, value).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn globals(&mut self) -> Result<Vec<GlobalValue>, HostFault> {
         let mut values = Vec::with_capacity(self.globals.len());
         for global in &self.globals {

@@ -1,7 +1,7 @@
 //! Virtual time and public randomness: functions of fuel and seed.
 
 use crate::Errno;
-use borsh::BorshSerialize;
+use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::unit::Fuel;
 
 /// When every run begins: 2000-01-01T00:00:00Z, in nanoseconds since 1970. Also the time of mounted files.
@@ -33,7 +33,7 @@ impl ClockId {
 }
 
 /// The clock: one nanosecond for each unit of fuel, and what was slept.
-#[derive(Clone, Copy, BorshSerialize)]
+#[derive(Clone, Copy, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Clock {
     slept: u64,
     last: u64,

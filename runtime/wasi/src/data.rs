@@ -3,6 +3,10 @@
 //! A write touches the chunks it covers and no others, so neither a snapshot nor a root costs the whole
 //! file again. Chunks that were never written are absent and read as zeros.
 
+mod saved;
+
+pub(crate) use saved::SavedData;
+
 use samebit_spec::wire;
 use std::{
     collections::BTreeMap,

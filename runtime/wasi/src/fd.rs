@@ -4,7 +4,7 @@ use crate::{
     Errno,
     fs::{Ino, Root},
 };
-use borsh::BorshSerialize;
+use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
 
 /// Most descriptors open at once. Source: the usual soft limit of Unix systems.
@@ -90,7 +90,7 @@ pub(crate) const FLAG_APPEND: u16 = 1;
 pub(crate) const FLAGS: u32 = 31;
 
 /// What a descriptor stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) enum What {
     Stdin { offset: u64 },
     Stdout,
@@ -110,7 +110,7 @@ impl What {
 }
 
 /// A descriptor.
-#[derive(Clone, Debug, BorshSerialize)]
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Fd {
     pub(crate) what: What,
     pub(crate) base: u64,
@@ -147,7 +147,7 @@ impl Fd {
 }
 
 /// All descriptors.
-#[derive(Clone, BorshSerialize)]
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Fds(BTreeMap<u32, Fd>);
 
 impl Fds {

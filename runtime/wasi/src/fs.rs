@@ -6,8 +6,12 @@
 //! - F1: every entry of a directory names an inode that exists; an inode without entries exists only while a
 //!   descriptor holds it.
 
+mod saved;
+
+pub(crate) use saved::SavedFs;
+
 use crate::{Errno, Halt, data::Data};
-use borsh::BorshSerialize;
+use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::{
     abi,
     content::{BlobRef, Tree, TreeFile},
@@ -30,7 +34,7 @@ pub(crate) const DEPTH_MAX: usize = 128;
 pub(crate) const COOKIE_DOTS: u64 = 2;
 
 /// When an inode was read, changed in content, and changed at all. Nanoseconds of the virtual clock.
-#[derive(Clone, Copy, BorshSerialize)]
+#[derive(Clone, Copy, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Times {
     pub(crate) atim: u64,
     pub(crate) mtim: u64,
@@ -53,7 +57,7 @@ pub(crate) enum Body {
 }
 
 /// A name in a directory.
-#[derive(Clone, Copy, BorshSerialize)]
+#[derive(Clone, Copy, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Entry {
     pub(crate) ino: Ino,
     pub(crate) cookie: u64,

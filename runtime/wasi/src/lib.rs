@@ -25,11 +25,13 @@ mod layout;
 mod memory;
 mod path;
 mod poll;
+mod saved;
 
 pub use call::{Call, FUNCTIONS, Function, ValType};
 pub use clock::EPOCH_NS;
 pub use errno::Errno;
 pub use memory::{BadPointer, GuestMemory, SliceMemory};
+pub use saved::{RestoreError, Saved, piece_hash};
 
 use clock::Clock;
 use data::Data;

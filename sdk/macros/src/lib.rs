@@ -13,7 +13,7 @@ use syn::{Error, FnArg, GenericArgument, Item, ItemFn, ItemImpl, PathArguments, 
 ///
 /// - On `fn name(input: I) -> O` or `-> Result<O, E>`, with `I: Deserialize`, `O: Serialize`, `E: Display`: a task of
 ///   one step. Without an argument no input is read. `Result` has to be written out, not hidden in an alias.
-/// - On a struct, or on its `impl samebit::Steps`: a task in steps.
+/// - On a struct, or on its `impl samebit::Steps` or `impl samebit::Pieces`: a task in steps.
 ///
 /// A crate has one task. The exports are made on Wasm only; elsewhere the item stays as it is.
 #[proc_macro_attribute]
@@ -97,10 +97,15 @@ fn returns(output: &ReturnType) -> Returns {
 
 fn is_steps(item: &ItemImpl) -> Result<(), Error> {
     match &item.trait_ {
-        Some((_, path, _)) if path.segments.last().is_some_and(|last| last.ident == "Steps") => Ok(()),
-        Some(_) | None => {
-            Err(Error::new(item.self_ty.span(), "of impls, #[samebit::task] stands on `impl Steps` only"))
+        Some((_, path, _))
+            if path.segments.last().is_some_and(|last| last.ident == "Steps" || last.ident == "Pieces") =>
+        {
+            Ok(())
         }
+        Some(_) | None => Err(Error::new(
+            item.self_ty.span(),
+            "of impls, #[samebit::task] stands on `impl Steps` and `impl Pieces` only",
+        )),
     }
 }
 
@@ -114,7 +119,7 @@ fn stepped_exports(task: &impl ToTokens, generics: &syn::Generics) -> Result<Tok
             }
         },
         &quote!(samebit::guest::init::<#task>(&TASK)),
-        &quote!(samebit::guest::step::<#task>(&TASK)),
+        &quote!(samebit::guest::step::<#task>(&TASK, budget)),
         &quote!(samebit::guest::finish::<#task>(&TASK)),
     ))
 }
@@ -138,7 +143,8 @@ fn guest(state: &TokenStream, init: &TokenStream, step: &TokenStream, finish: &T
                 #init
             }
             #[unsafe(no_mangle)]
-            extern "C" fn samebit_step(_budget: i64) -> i32 {
+            extern "C" fn samebit_step(budget: i64) -> i32 {
+                let _ = budget;
                 #step
             }
             #[unsafe(no_mangle)]

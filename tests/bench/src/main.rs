@@ -1,4 +1,4 @@
-//! What determinism costs, measured: `cargo xtask bench tax`, `cargo xtask bench fuel` and `cargo xtask bench bombs`.
+//! What determinism costs, measured: `cargo xtask bench tax`, `bench fuel`, `bench bombs` and `bench state`.
 //!
 //! Guests run on every engine and setting in turn, in one process, timed by the thread's own processor time.
 //! The bench decides nothing that a job can see: it reports figures, and fails when two variants of a guest
@@ -13,6 +13,7 @@ mod options;
 mod report;
 mod rewriting;
 mod startup;
+mod state;
 mod tax;
 mod variant;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         .spawn(move || match options.area {
             Area::Tax => tax::measure(&options),
             Area::Fuel => fuel::measure(&options),
+            Area::State => state::measure(&options),
         })
         .map_err(|error| error.to_string())
         .and_then(|thread| thread.join().unwrap_or_else(|_| Err("the measuring thread panicked".into())));

@@ -6,7 +6,7 @@ use samebit_spec::fuel::{Class, FuelTable};
 use std::path::PathBuf;
 
 const USAGE: &str = "\
-usage: samebit-bench tax|fuel [OPTIONS]
+usage: samebit-bench tax|fuel|state [OPTIONS]
 
   --quick            small sizes, and no compile and start-up figures
   --reps N           timed calls of each variant (9)
@@ -26,6 +26,8 @@ pub(crate) enum Area {
     Tax,
     /// Time against counted instructions.
     Fuel,
+    /// Checkpoints, histories, taking up.
+    State,
 }
 
 /// A part of [`Area::Tax`].
@@ -64,6 +66,7 @@ impl Options {
         let area = match args.next().as_deref() {
             Some("tax") => Area::Tax,
             Some("fuel") => Area::Fuel,
+            Some("state") => Area::State,
             _ => return Err(USAGE.into()),
         };
         let mut options = Self {

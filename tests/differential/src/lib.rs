@@ -13,6 +13,7 @@ pub mod program;
 pub mod rng;
 pub mod smith;
 pub mod stack;
+mod state;
 pub mod suite;
 pub mod targets;
 pub mod value;

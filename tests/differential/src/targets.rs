@@ -8,7 +8,7 @@ use crate::{
     nan,
     program::{self, Size},
     rng::Rng,
-    smith, stack,
+    smith, stack, state,
 };
 use std::{fs, path::PathBuf};
 
@@ -25,11 +25,13 @@ pub enum Target {
     Stack,
     /// Programs that make NaNs and look at their bits: lazy, eager and the engine's own switch.
     Nan,
+    /// Kept states, traces and proofs that were altered: refused, or without a part in any result.
+    State,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan];
+    pub const ALL: [Self; 6] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan, Self::State];
 
     /// Its name on the command line and of its folders.
     #[must_use]
@@ -40,6 +42,7 @@ impl Target {
             Self::Fuel => "fuel",
             Self::Stack => "stack",
             Self::Nan => "nan",
+            Self::State => "state",
         }
     }
 
@@ -54,6 +57,7 @@ impl Target {
     pub fn case(self, seed: u64) -> Vec<u8> {
         match self {
             Self::Rewrite => mutated(seed),
+            Self::State => state::case(seed),
             Self::Differential | Self::Fuel | Self::Stack | Self::Nan => seed.to_le_bytes().to_vec(),
         }
     }
@@ -70,6 +74,7 @@ impl Target {
         let seed = u64::from_le_bytes(bytes);
         match self {
             Self::Rewrite => rewrite(case),
+            Self::State => state::check(case),
             Self::Differential if seed.is_multiple_of(4) => {
                 compare::differential(&program::module(seed, Size::MIDDLE), seed)
             }
