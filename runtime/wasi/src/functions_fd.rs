@@ -116,7 +116,7 @@ impl Wasi {
     pub(crate) fn fd_filestat_set_size(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         let fd = self.fds.get(args.int(0))?;
         let (ino, _) = fd.file(rights::FD_FILESTAT_SET_SIZE).map_err(not_seekable)?;
-        self.resize(ino, args.long(1), turn)
+        self.resize(ino, place(args.long(1))?, turn)
     }
 
     /// `(fd, atim, mtim, flags)`.
@@ -133,7 +133,7 @@ impl Wasi {
         let buffers = layout::iovecs(args.int(1), args.int(2), turn.memory)?;
         turn.memory.check(args.int(4), 4)?;
         let (ino, _) = self.fds.get(args.int(0))?.file(rights::FD_READ | rights::FD_SEEK)?;
-        let read = self.read_file(ino, args.long(3), &buffers, turn)?;
+        let read = self.read_file(ino, place(args.long(3))?, &buffers, turn)?;
         Ok(store32(args.int(4), read, turn.memory)?)
     }
 
@@ -164,7 +164,7 @@ impl Wasi {
         let buffers = layout::iovecs(args.int(1), args.int(2), turn.memory)?;
         turn.memory.check(args.int(4), 4)?;
         let (ino, _) = self.fds.get(args.int(0))?.file(rights::FD_WRITE | rights::FD_SEEK)?;
-        self.write_file(ino, args.long(3), &buffers, turn)?;
+        self.write_file(ino, place(args.long(3))?, &buffers, turn)?;
         Ok(store32(args.int(4), buffers.total, turn.memory)?)
     }
 
@@ -206,7 +206,7 @@ impl Wasi {
     /// `(fd, buffer, length)`.
     pub(crate) fn fd_prestat_dir_name(&self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         turn.memory.check(args.int(1), u64::from(args.int(2)))?;
-        let path = self.fds.get(args.int(0))?.preopen.as_ref().ok_or(Errno::BadF)?;
+        let path = self.fds.get(args.int(0))?.preopen.as_ref().ok_or(Errno::NotDir)?;
         if path.len() as u64 > u64::from(args.int(2)) {
             return Err(Errno::NameTooLong.into());
         }
@@ -270,9 +270,7 @@ impl Wasi {
             _ => return Err(Errno::Inval.into()),
         };
         let to = from.checked_add_signed(delta).ok_or(Errno::Inval)?;
-        // An offset is a signed number to every program that keeps one.
-        i64::try_from(to).map_err(|_| Errno::Inval)?;
-        self.fds.seek(args.int(0), to)?;
+        self.fds.seek(args.int(0), place(to)?)?;
         Ok(store64(args.int(3), to, turn.memory)?)
     }
 
@@ -407,6 +405,11 @@ fn scatter(bytes: &[u8], offset: u64, buffers: &Iovecs, turn: &mut Turn<'_>) -> 
         done += layout::low32(part as u64);
     }
     Ok(done)
+}
+
+/// An offset: a signed number to every program that keeps one.
+fn place(offset: u64) -> Result<u64, Errno> {
+    i64::try_from(offset).map_or(Err(Errno::Inval), |_| Ok(offset))
 }
 
 /// The descriptor flags of an argument.
