@@ -35,7 +35,7 @@ pub use cache::{Cache, CodeCache};
 pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
-pub use samebit_wasi::Content;
+pub use samebit_wasi::{Content, PIECE};
 
 use engine::{Code, Engine};
 use samebit_spec::{

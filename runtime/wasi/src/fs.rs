@@ -568,7 +568,7 @@ impl Fs {
         ino: Ino,
         len: u64,
         now: u64,
-        load: impl FnOnce(&BlobRef) -> Result<Arc<[u8]>, Halt>,
+        load: impl FnOnce(&BlobRef) -> Result<Data, Halt>,
     ) -> Result<&mut Data, Halt> {
         self.writable(ino)?;
         let inode = self.inode(ino)?;
@@ -581,7 +581,7 @@ impl Fs {
         let copy = match body {
             // Nothing of the mounted bytes is left, so they need not be had.
             Body::Mounted(_) if len == 0 => Some(Data::default()),
-            Body::Mounted(blob) => Some(Data::of(&load(blob)?)),
+            Body::Mounted(blob) => Some(load(blob)?),
             Body::Own(_) => None,
         };
         self.recharge(before, after)?;
