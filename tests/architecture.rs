@@ -47,8 +47,8 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("samebit-bench-guests", &[]),
-    ("samebit-bench", &["samebit-bench-guests", "samebit-rewrite", "samebit-spec"]),
-    ("samebit-differential", &["samebit-rewrite", "samebit-spec"]),
+    ("samebit-bench", &["samebit-bench-guests", "samebit-rewrite", "samebit-runtime", "samebit-spec"]),
+    ("samebit-differential", &["samebit-rewrite", "samebit-spec", "samebit-wasi"]),
     ("xtask", &[]),
 ];
 

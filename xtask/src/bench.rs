@@ -19,7 +19,8 @@ pub(crate) fn run(args: &[String]) -> Step {
     match args {
         [area] if area == "market" => market(),
         [area, rest @ ..] if area == "tax" || area == "fuel" => bench_guests::measure(area, rest),
-        _ => Err("usage: cargo xtask bench market|tax|fuel; `tax --help` lists its options".into()),
+        [area, rest @ ..] if area == "files" => bench_guests::files(rest),
+        _ => Err("usage: cargo xtask bench market|tax|fuel|files; `tax --help` lists its options".into()),
     }
 }
 

@@ -8,6 +8,14 @@ use crate::shell::{Step, cargo, run, say, target};
 /// The profile that the bench is built with.
 const PROFILE: &str = "optimised";
 
+/// Measures virtual files beside the stock runner's.
+pub(crate) fn files(rest: &[String]) -> Step {
+    say("building the bench; the first time takes minutes");
+    cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
+    let args: Vec<String> = ["files".to_owned()].into_iter().chain(rest.iter().cloned()).collect();
+    run(&target().join(PROFILE).join("samebit-bench").display().to_string(), &args)
+}
+
 /// Measures guests, as `samebit-bench AREA` with the rest of the line.
 pub(crate) fn measure(area: &str, rest: &[String]) -> Step {
     say("building the guests for wasm32-unknown-unknown");

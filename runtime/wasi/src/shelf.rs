@@ -60,13 +60,7 @@ impl Shelf {
         Ok(whole)
     }
 
-    fn load(
-        &self,
-        blob: &BlobRef,
-        offset: u64,
-        content: &dyn Content,
-        keep: bool,
-    ) -> Result<(Arc<[u8]>, usize), Halt> {
+    fn load(&self, blob: &BlobRef, offset: u64, content: &dyn Content, keep: bool) -> Result<(Arc<[u8]>, usize), Halt> {
         let place = |offset: u64| usize::try_from(offset).map_err(|_| fault(format!("{} is too long", blob.id)));
         let index = offset / PIECE;
         {

@@ -11,6 +11,17 @@ pub(crate) fn thread_ms() -> f64 {
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
 }
 
+/// Milliseconds of processor time that all threads of this process have used.
+#[expect(clippy::cast_precision_loss, reason = "seconds of a process are far below 2^52")]
+#[expect(unsafe_code, reason = "the standard library has no clock of a process's own time")]
+pub(crate) fn process_ms() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a `timespec` of this frame, which the call writes and does not keep.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(code, 0, "the clock of this process cannot be read");
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+}
+
 /// What `work` gives, and the milliseconds that it took.
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let begun = thread_ms();

@@ -1,4 +1,4 @@
-//! What determinism costs, measured: `cargo xtask bench tax` and `cargo xtask bench fuel`.
+//! What determinism costs, measured: `cargo xtask bench tax`, `cargo xtask bench fuel`, `cargo xtask bench files`.
 //!
 //! Guests run on every engine and setting in turn, in one process, timed by the thread's own processor time.
 //! The bench decides nothing that a job can see: it reports figures, and fails when two variants of a guest
@@ -6,6 +6,7 @@
 
 mod clock;
 mod engine;
+mod files;
 mod fuel;
 mod kernels;
 mod options;
@@ -19,6 +20,11 @@ use options::{Area, Options};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let ["files", rest @ ..] =
+        &*std::env::args().skip(1).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()
+    {
+        return exit(files::measure(rest == ["-o", "json"]));
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
@@ -35,6 +41,10 @@ fn main() -> ExitCode {
         })
         .map_err(|error| error.to_string())
         .and_then(|thread| thread.join().unwrap_or_else(|_| Err("the measuring thread panicked".into())));
+    exit(measured)
+}
+
+fn exit(measured: Result<(), String>) -> ExitCode {
     match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {

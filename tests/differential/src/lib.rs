@@ -16,6 +16,7 @@ pub mod stack;
 pub mod suite;
 pub mod targets;
 pub mod value;
+pub mod wasi;
 
 /// Runs `work` on a thread whose native stack holds what compiled code may use, and the host's own need.
 ///

@@ -8,7 +8,7 @@ use crate::{
     nan,
     program::{self, Size},
     rng::Rng,
-    smith, stack,
+    smith, stack, wasi,
 };
 use std::{fs, path::PathBuf};
 
@@ -25,11 +25,13 @@ pub enum Target {
     Stack,
     /// Programs that make NaNs and look at their bits: lazy, eager and the engine's own switch.
     Nan,
+    /// Hostile calls of preview1.
+    Wasi,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan];
+    pub const ALL: [Self; 6] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan, Self::Wasi];
 
     /// Its name on the command line and of its folders.
     #[must_use]
@@ -40,6 +42,7 @@ impl Target {
             Self::Fuel => "fuel",
             Self::Stack => "stack",
             Self::Nan => "nan",
+            Self::Wasi => "wasi",
         }
     }
 
@@ -54,7 +57,7 @@ impl Target {
     pub fn case(self, seed: u64) -> Vec<u8> {
         match self {
             Self::Rewrite => mutated(seed),
-            Self::Differential | Self::Fuel | Self::Stack | Self::Nan => seed.to_le_bytes().to_vec(),
+            Self::Differential | Self::Fuel | Self::Stack | Self::Nan | Self::Wasi => seed.to_le_bytes().to_vec(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Target {
             Self::Fuel => compare::fuel(&program::module(seed, Size::MIDDLE), seed),
             Self::Stack => stack::random(seed),
             Self::Nan => nan::check(seed).map(|()| Stats { modules: 1, ..Stats::default() }),
+            Self::Wasi => wasi::check(seed),
         }
     }
 
