@@ -49,7 +49,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("samebit-bench-guests", &[]),
     ("samebit-bench", &["samebit-bench-guests", "samebit-rewrite", "samebit-runtime", "samebit-spec"]),
-    ("samebit-differential", &["samebit-rewrite", "samebit-runtime", "samebit-spec"]),
+    ("samebit-differential", &["samebit-rewrite", "samebit-runtime", "samebit-spec", "samebit-wasi"]),
     ("xtask", &[]),
 ];
 

@@ -42,7 +42,7 @@ pub use dirty::Tracking;
 pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
-pub use samebit_wasi::{Content, Saved};
+pub use samebit_wasi::{Content, PIECE, Saved};
 pub use snapshot::{Checkpoint, Keep, Snapshot, SnapshotError};
 
 use engine::{Code, Engine};

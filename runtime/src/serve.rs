@@ -52,6 +52,7 @@ impl Live {
 /// What the guest's thread asks.
 enum Ask {
     Blob(BlobRef, Sender<Result<Arc<[u8]>, String>>),
+    Piece(BlobRef, u64, Sender<Result<Option<Arc<[u8]>>, String>>),
     Tree(TreeRef, Sender<Result<Tree, String>>),
     Go(Progress, Sender<(Flow, bool)>),
     Keep(Box<Checkpoint>, Sender<Result<(), String>>),
@@ -96,6 +97,12 @@ impl Content for Remote {
         } else {
             Err(format!("{} of {} bytes: {} bytes were given", blob.id, blob.len, bytes.len()))
         }
+    }
+
+    fn piece(&self, blob: &BlobRef, index: u64) -> Result<Option<Arc<[u8]>>, String> {
+        self.ask(|answer| Ask::Piece(*blob, index, answer))
+            .unwrap_or_else(|| Err(gone()))
+            .map_err(|reason| format!("{} of {} bytes, piece {index}: {reason}", blob.id, blob.len))
     }
 
     fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
@@ -158,6 +165,9 @@ fn answer(
         match asks.recv_timeout(TICK) {
             Ok(Ask::Blob(blob, answer)) => {
                 let _ = answer.send(content.read(&blob));
+            }
+            Ok(Ask::Piece(blob, index, answer)) => {
+                let _ = answer.send(content.piece(&blob, index));
             }
             Ok(Ask::Tree(tree, answer)) => {
                 let _ = answer.send(content.tree(&tree));

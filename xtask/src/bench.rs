@@ -18,8 +18,11 @@ const JOBS: usize = 50;
 pub(crate) fn run(args: &[String]) -> Step {
     match args {
         [area] if area == "market" => market(),
-        [area, rest @ ..] if ["tax", "fuel", "bombs", "state"].contains(&area.as_str()) => bench_guests::measure(area, rest),
-        _ => Err("usage: cargo xtask bench market|tax|fuel|bombs|state; `tax --help` lists its options".into()),
+        [area, rest @ ..] if ["tax", "fuel", "bombs", "state"].contains(&area.as_str()) => {
+            bench_guests::measure(area, rest)
+        }
+        [area, rest @ ..] if area == "files" => bench_guests::files(rest),
+        _ => Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files; `tax --help` lists its options".into()),
     }
 }
 

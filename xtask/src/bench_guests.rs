@@ -11,6 +11,14 @@ use crate::{
 /// The profile that the bench is built with.
 const PROFILE: &str = "optimised";
 
+/// Measures virtual files beside the stock runner's.
+pub(crate) fn files(rest: &[String]) -> Step {
+    say("building the bench; the first time takes minutes");
+    cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
+    let args: Vec<&str> = ["files"].into_iter().chain(rest.iter().map(String::as_str)).collect();
+    run(&target().join(PROFILE).join("samebit-bench").display().to_string(), &args)
+}
+
 /// Measures guests, as `samebit-bench AREA` with the rest of the line.
 pub(crate) fn measure(area: &str, rest: &[String]) -> Step {
     say("building the guests for wasm32-unknown-unknown");

@@ -22,9 +22,10 @@ cargo xtask COMMAND
   lint               formatting, clippy without warnings, licences and sources of dependencies
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
   aarch64            run the recorded programs on that processor, emulated: the same receipts
-  bench AREA         measure; AREA: market, tax, fuel, bombs, state. Writes target/bench/AREA.jsonl
+  programs           run other people's programs, yosys among them, which takes minutes to compile the first time
+  bench AREA         measure; AREA: market, tax, fuel, bombs, state, files. Writes target/bench/AREA.jsonl
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
-                     stack, nan, state. --seconds N or --runs N; a failure is kept and replayed by `test`
+                     stack, nan, state, wasi. --seconds N or --runs N; a failure is kept and replayed by `test`
 
 Examples:
   cargo xtask demo
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         "aarch64" => aarch64::run(rest),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
+        "programs" => programs(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -62,6 +64,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs other people's programs as a user would, those included that are too large for `test`.
+fn programs() -> Step {
+    set_up()?;
+    say("building the program");
+    cargo(&["build", "--locked", "--package", "samebit"])?;
+    let test = ["test", "--locked", "--package", "samebit-tests", "--test", "programs", "--", "--nocapture"];
+    shell::run_with("cargo", &test, &[("SAMEBIT_PROGRAMS", "all")])
 }
 
 /// The example tasks, in the order in which they are built.

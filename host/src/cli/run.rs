@@ -295,13 +295,13 @@ pub(super) fn prepare(guest: GuestArgs, ui: &Ui) -> Result<Prepared, Failure> {
         mounts.push(content.mount(host, guest, Access::CopyOnWrite, ui)?);
     }
     if let Some(stdin) = &stdin {
-        content.stdin = read_stdin(stdin)?.into();
+        content.take_stdin(stdin)?;
     }
     let (name, bytes) = module_of(&module, ui)?;
 
     let sandbox = Sandbox::new(engine, ui)?;
     let program = sandbox.load(&module, &bytes)?;
-    let execution = world.execution(&program, &name, mounts, BlobRef::of(&content.stdin));
+    let execution = world.execution(&program, &name, mounts, content.stdin_ref);
     let states = match states {
         Some(states) => states,
         None => Context::new(ui).map(|context| context.home_dir().states_dir())?,
@@ -473,10 +473,19 @@ pub(super) fn job_execution(program: &Program, name: &str, input: TreeRef) -> Ex
 }
 
 /// The user's folders as content.
-#[derive(Default)]
 pub(super) struct Local {
     folders: Vec<Folder>,
+    stdin_ref: BlobRef,
+    /// stdin from a regular file, read where it lies.
+    stdin_file: Option<Folder>,
+    /// stdin from anything else.
     stdin: Arc<[u8]>,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self { folders: Vec::new(), stdin_ref: BlobRef::of(&[]), stdin_file: None, stdin: Arc::from([]) }
+    }
 }
 
 impl Local {
@@ -498,19 +507,46 @@ impl Local {
     }
 }
 
-impl Content for Local {
-    fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
-        if BlobRef::of(&self.stdin) == *blob {
-            return Ok(self.stdin.clone());
+impl Local {
+    /// Takes what is at `path` as stdin.
+    fn take_stdin(&mut self, path: &Path) -> Result<(), Failure> {
+        if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= param::FILES_DEFAULT.0) {
+            let folder = Folder::scan(path).map_err(|error| blob_failure(&error))?;
+            self.stdin_ref = folder.tree().files().first().map_or_else(|| BlobRef::of(&[]), |file| file.blob);
+            self.stdin_file = Some(folder);
+        } else {
+            self.stdin = read_stdin(path)?.into();
+            self.stdin_ref = BlobRef::of(&self.stdin);
         }
-        for folder in &self.folders {
-            match folder.read(blob) {
-                Ok(bytes) => return Ok(bytes.into()),
+        Ok(())
+    }
+
+    /// What `read` gives of the folder that has the blob.
+    fn find<T>(&self, blob: &BlobRef, read: impl Fn(&Folder) -> Result<T, BlobError>) -> Result<T, String> {
+        for folder in self.folders.iter().chain(&self.stdin_file) {
+            match read(folder) {
+                Ok(found) => return Ok(found),
                 Err(BlobError::Missing { .. }) => {}
                 Err(error) => return Err(error.to_string()),
             }
         }
         Err(format!("{} is in none of the folders", blob.id))
+    }
+}
+
+impl Content for Local {
+    fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
+        if self.stdin_file.is_none() && self.stdin_ref == *blob {
+            return Ok(self.stdin.clone());
+        }
+        self.find(blob, |folder| folder.read(blob)).map(Arc::from)
+    }
+
+    fn piece(&self, blob: &BlobRef, index: u64) -> Result<Option<Arc<[u8]>>, String> {
+        if self.stdin_file.is_none() && self.stdin_ref == *blob {
+            return Ok(None);
+        }
+        self.find(blob, |folder| folder.read_piece(blob, index)).map(|bytes| Some(bytes.into()))
     }
 
     fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {

@@ -2,7 +2,8 @@
 
 use crate::{
     BlobError, BlobStore, io,
-    store::{hash_file, sync_dir, unique},
+    outline::Outline,
+    store::{read_piece, sync_dir, unique},
 };
 use cap_std::{
     ambient_authority,
@@ -154,6 +155,7 @@ pub struct Folder {
     tree_ref: TreeRef,
     manifest: Vec<u8>,
     paths: BTreeMap<BlobId, PathBuf>,
+    outlines: BTreeMap<BlobId, Outline>,
     source: Source,
 }
 
@@ -170,7 +172,13 @@ impl Folder {
     /// # Errors
     /// [`BlobError::NotAFile`], [`BlobError::Tree`], [`BlobError::Io`].
     pub fn scan(path: &Path) -> Result<Self, BlobError> {
-        let scanned = walk(path, &mut |file, _, at| hash_file(file).map_err(io("reading", at)))?;
+        let mut outlines = BTreeMap::new();
+        let scanned = walk(path, &mut |file, _, at| {
+            let outline = Outline::of(file).map_err(io("reading", at))?;
+            let blob = outline.blob();
+            outlines.insert(blob.id, outline);
+            Ok(blob)
+        })?;
         let source = if path.is_dir() {
             Source::Dir(Dir::open_ambient_dir(path, ambient_authority()).map_err(io("opening", path))?)
         } else {
@@ -178,7 +186,7 @@ impl Folder {
         };
         let paths = scanned.tree.files().iter().map(|file| (file.blob.id, PathBuf::from(&file.path))).collect();
         let (manifest, tree_ref) = (scanned.tree.to_bytes(), scanned.tree_ref());
-        Ok(Self { scanned, tree_ref, manifest, paths, source })
+        Ok(Self { scanned, tree_ref, manifest, paths, outlines, source })
     }
 
     /// The tree, and what it leaves out.
@@ -208,15 +216,30 @@ impl Folder {
         if *blob == self.tree_ref.manifest() {
             return Ok(self.manifest.clone());
         }
-        let path = self.paths.get(&blob.id).ok_or(BlobError::Missing { blob: blob.id })?;
-        let mut file = match &self.source {
-            Source::Dir(dir) => dir.open(path),
-            Source::File(path) => File::open_ambient(path, ambient_authority()),
-        }
-        .map_err(io("opening", path))?;
+        let (path, mut file) = self.open(&blob.id)?;
         let mut bytes = Vec::new();
         (&mut file).take(blob.len.0.saturating_add(1)).read_to_end(&mut bytes).map_err(io("reading", path))?;
         if BlobRef::of(&bytes) == *blob { Ok(bytes) } else { Err(BlobError::Changed { path: path.clone() }) }
+    }
+
+    /// The piece at `index` of one of its files, hashed again: [`crate::PIECE`] bytes, or what is left of the file.
+    ///
+    /// # Errors
+    /// As [`Folder::read`]; an index behind the file's end is [`BlobError::Changed`] too.
+    pub fn read_piece(&self, blob: &BlobRef, index: u64) -> Result<Vec<u8>, BlobError> {
+        let (path, mut file) = self.open(&blob.id)?;
+        let outline = self.outlines.get(&blob.id).ok_or(BlobError::Missing { blob: blob.id })?;
+        let bytes = read_piece(&mut file, index).map_err(io("reading", path))?;
+        if outline.holds(index, &bytes) { Ok(bytes) } else { Err(BlobError::Changed { path: path.clone() }) }
+    }
+
+    fn open(&self, id: &BlobId) -> Result<(&PathBuf, File), BlobError> {
+        let path = self.paths.get(id).ok_or(BlobError::Missing { blob: *id })?;
+        let file = match &self.source {
+            Source::Dir(dir) => dir.open(path),
+            Source::File(path) => File::open_ambient(path, ambient_authority()),
+        };
+        Ok((path, file.map_err(io("opening", path))?))
     }
 }
 

@@ -14,10 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod folder;
+mod outline;
 mod store;
 
 pub use folder::{Folder, Reason, Scanned, Skipped};
 pub use store::{BlobStore, BlobWriter};
+
+/// Bytes of a piece: what a large blob can be read by, each piece checked alone.
+pub const PIECE: usize = outline::Outline::PIECE;
 
 use samebit_spec::{
     content::{BlobRef, TreeError},

@@ -1,6 +1,6 @@
 //! The store itself: names, atomic writes, verified reads.
 
-use crate::{BlobError, Scanned, folder, io};
+use crate::{BlobError, Scanned, folder, io, outline::Outline};
 use cap_std::{
     ambient_authority,
     fs::{Dir, File, OpenOptions},
@@ -13,10 +13,10 @@ use samebit_spec::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -31,6 +31,8 @@ const BATCH_FILES: usize = 256;
 const BATCH_BYTES: usize = 64 << 20;
 /// Threads that sync a batch: the journal of the file system commits concurrent syncs together.
 const SYNCERS: usize = 16;
+/// Outlines that are kept in memory: half a megabyte for each gigabyte of blob.
+const OUTLINES: usize = 64;
 /// A temporary file older than this has no living writer.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
@@ -52,6 +54,8 @@ struct Inner {
     used: AtomicU64,
     /// Whether a kept blob survives a power cut.
     durable: bool,
+    /// Of large blobs that were read in pieces, each made by reading the blob through once.
+    outlines: Mutex<BTreeMap<BlobId, Arc<Outline>>>,
 }
 
 static NEXT_TMP: AtomicU64 = AtomicU64::new(0);
@@ -97,6 +101,7 @@ impl BlobStore {
             quota,
             used: AtomicU64::new(0),
             durable,
+            outlines: Mutex::default(),
         };
         inner.sweep();
         if quota.is_some() {
@@ -186,6 +191,47 @@ impl BlobStore {
             .map_err(io("reading", self.at(&blob.id)))?;
         let found = BlobRef::of(&bytes);
         if found == *blob { Ok(bytes) } else { Err(self.set_aside(&blob.id, &found)) }
+    }
+
+    /// The piece at `index` of a blob, hashed again: [`crate::PIECE`] bytes, or what is left of the blob. The first
+    /// one reads the blob through, holding none of it.
+    ///
+    /// # Errors
+    /// As [`BlobStore::read`]; an index behind the blob's end is [`BlobError::Missing`] too.
+    pub fn read_piece(&self, blob: &BlobRef, index: u64) -> Result<Vec<u8>, BlobError> {
+        if index.saturating_mul(Outline::PIECE as u64) >= blob.len.0.max(1) {
+            return Err(BlobError::Missing { blob: blob.id });
+        }
+        let mut file = self.open_expecting(blob)?;
+        let known = self.outlines().get(&blob.id).cloned();
+        let outline = match known {
+            Some(outline) => outline,
+            None => {
+                let made = Outline::of(&mut file).map_err(io("reading", self.at(&blob.id)))?;
+                if made.blob() != *blob {
+                    return Err(self.set_aside(&blob.id, &made.blob()));
+                }
+                let made = Arc::new(made);
+                let mut outlines = self.outlines();
+                outlines.insert(blob.id, Arc::clone(&made));
+                if outlines.len() > OUTLINES {
+                    outlines.pop_first();
+                }
+                made
+            }
+        };
+        let bytes = read_piece(&mut file, index).map_err(io("reading", self.at(&blob.id)))?;
+        if outline.holds(index, &bytes) {
+            return Ok(bytes);
+        }
+        // The file is no longer what was read through: B2.
+        let mut file = self.open_expecting(blob)?;
+        let found = hash_file(&mut file).map_err(io("reading", self.at(&blob.id)))?;
+        Err(self.set_aside(&blob.id, &found))
+    }
+
+    fn outlines(&self) -> std::sync::MutexGuard<'_, BTreeMap<BlobId, Arc<Outline>>> {
+        self.inner.outlines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a blob through and checks it, without holding it.
@@ -576,6 +622,15 @@ pub(crate) fn hash_file(file: &mut impl Read) -> std::io::Result<BlobRef> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// What a file has of the piece at `index`.
+pub(crate) fn read_piece(file: &mut (impl Read + Seek), index: u64) -> std::io::Result<Vec<u8>> {
+    let piece = Outline::PIECE as u64;
+    file.seek(SeekFrom::Start(index.saturating_mul(piece)))?;
+    let mut bytes = Vec::with_capacity(Outline::PIECE);
+    file.take(piece).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Makes the names in a folder durable. Directory handles are for path look-up only, so it is opened again.

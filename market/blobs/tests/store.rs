@@ -1,6 +1,6 @@
 //! What the store promises to whoever keeps other people's content in it.
 
-use samebit_blobs::{BlobError, BlobStore, Folder, Reason};
+use samebit_blobs::{BlobError, BlobStore, Folder, PIECE, Reason};
 use samebit_spec::{
     content::{BlobRef, Tree, TreeFile},
     unit::Bytes,
@@ -199,6 +199,54 @@ fn a_file_that_changed_since_the_scan_is_noticed() {
     let folder = Folder::scan(dir.path()).unwrap();
     fs::write(dir.path().join("a"), b"after!").unwrap();
     assert!(matches!(folder.read(&BlobRef::of(b"before")), Err(BlobError::Changed { .. })));
+}
+
+/// Three pieces and a bit.
+fn large() -> Vec<u8> {
+    (0..3 * PIECE + 77).map(|at| u8::try_from(at * 7 % 253).unwrap()).collect()
+}
+
+#[test]
+fn a_large_blob_is_read_piece_by_piece_where_it_lies_and_in_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = large();
+    fs::create_dir(dir.path().join("in")).unwrap();
+    fs::write(dir.path().join("in/a"), &large).unwrap();
+    fs::write(dir.path().join("in/b"), b"small").unwrap();
+    let folder = Folder::scan(&dir.path().join("in")).unwrap();
+    let store = BlobStore::open(&dir.path().join("store")).unwrap();
+    let (blob, small) = (store.put(&large).unwrap(), store.put(b"small").unwrap());
+    for (index, piece) in (0..).zip(large.chunks(PIECE)) {
+        assert_eq!(folder.read_piece(&blob, index).unwrap(), piece);
+        assert_eq!(store.read_piece(&blob, index).unwrap(), piece);
+    }
+    assert_eq!(folder.read_piece(&small, 0).unwrap(), b"small");
+    assert_eq!(store.read_piece(&small, 0).unwrap(), b"small");
+    for index in [4, u64::MAX] {
+        assert!(folder.read_piece(&blob, index).is_err());
+        assert!(matches!(store.read_piece(&blob, index), Err(BlobError::Missing { .. })));
+    }
+    assert_eq!(store.read(&blob).unwrap(), large, "a question too far costs nothing");
+}
+
+#[test]
+fn a_piece_that_changed_is_noticed_and_the_others_are_not_to_blame() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = large();
+    let path = dir.path().join("a");
+    fs::write(&path, &bytes).unwrap();
+    let folder = Folder::scan(&path).unwrap();
+    let store = BlobStore::open(&dir.path().join("store")).unwrap();
+    let blob = store.put(&bytes).unwrap();
+    store.read_piece(&blob, 0).unwrap();
+    bytes[PIECE + 5] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    fs::write(file_of(&store, &blob), &bytes).unwrap();
+    assert_eq!(folder.read_piece(&blob, 2).unwrap(), bytes[2 * PIECE..3 * PIECE]);
+    assert!(matches!(folder.read_piece(&blob, 1), Err(BlobError::Changed { .. })));
+    assert_eq!(store.read_piece(&blob, 2).unwrap(), bytes[2 * PIECE..3 * PIECE]);
+    assert!(matches!(store.read_piece(&blob, 1), Err(BlobError::Corrupt { .. })));
+    assert!(matches!(store.read_piece(&blob, 2), Err(BlobError::Missing { .. })), "it was moved aside");
 }
 
 #[test]

@@ -43,14 +43,6 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// A copy of `bytes`.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut data = Self::default();
-        data.set_len(bytes.len() as u64);
-        data.write(0, bytes);
-        data
-    }
-
     /// Length in bytes.
     pub(crate) const fn len(&self) -> u64 {
         self.len
@@ -142,6 +134,15 @@ fn split(offset: u64) -> (u64, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Data {
+        fn of(bytes: &[u8]) -> Self {
+            let mut data = Self::default();
+            data.set_len(bytes.len() as u64);
+            data.write(0, bytes);
+            data
+        }
+    }
 
     #[test]
     fn a_write_across_chunks_reads_back_and_holes_are_zeros() {

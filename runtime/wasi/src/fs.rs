@@ -493,8 +493,8 @@ impl Fs {
             return Err(Errno::XDev);
         }
         let is_dir = matches!(self.inode(entry.ino)?.kind, Kind::Dir(_));
-        if is_dir {
-            self.not_within(entry.ino, to.0)?;
+        if is_dir && self.is_within(to.0, entry.ino)? {
+            return Err(Errno::Inval);
         }
         let replaced = self.dir(to.0)?.names.get(to.1).map(|entry| entry.ino);
         if let Some(replaced) = replaced {
@@ -503,6 +503,7 @@ impl Fs {
             }
             match (&self.inode(replaced)?.kind, is_dir) {
                 (Kind::Dir(dir), true) if !dir.names.is_empty() => return Err(Errno::NotEmpty),
+                (Kind::Dir(_), false) if self.is_within(from.0, replaced)? => return Err(Errno::NotEmpty),
                 (Kind::Dir(_), true) | (Kind::File(_) | Kind::Link(_), false) => {}
                 (Kind::Dir(_), false) => return Err(Errno::IsDir),
                 (Kind::File(_) | Kind::Link(_), true) => return Err(Errno::NotDir),
@@ -524,16 +525,16 @@ impl Fs {
         Ok(replaced)
     }
 
-    /// Refuses to move a folder into itself. The walk ends because `may_add` bounded the depth.
-    fn not_within(&self, moved: Ino, target: Ino) -> Result<(), Errno> {
-        let mut at = target;
+    /// Whether a folder is `above` or lies in it. The walk ends because `may_add` bounded the depth.
+    fn is_within(&self, folder: Ino, above: Ino) -> Result<bool, Errno> {
+        let mut at = folder;
         loop {
-            if at == moved {
-                return Err(Errno::Inval);
+            if at == above {
+                return Ok(true);
             }
             let parent = self.dir(at)?.parent;
             if parent == at {
-                return Ok(());
+                return Ok(false);
             }
             at = parent;
         }
@@ -571,7 +572,7 @@ impl Fs {
         ino: Ino,
         len: u64,
         now: u64,
-        load: impl FnOnce(&BlobRef) -> Result<Arc<[u8]>, Halt>,
+        load: impl FnOnce(&BlobRef) -> Result<Data, Halt>,
     ) -> Result<&mut Data, Halt> {
         self.writable(ino)?;
         let inode = self.inode(ino)?;
@@ -584,7 +585,7 @@ impl Fs {
         let copy = match body {
             // Nothing of the mounted bytes is left, so they need not be had.
             Body::Mounted(_) if len == 0 => Some(Data::default()),
-            Body::Mounted(blob) => Some(Data::of(&load(blob)?)),
+            Body::Mounted(blob) => Some(load(blob)?),
             Body::Own(_) => None,
         };
         self.recharge(before, after)?;

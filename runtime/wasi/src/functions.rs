@@ -49,7 +49,7 @@ impl Wasi {
             Call::PathUnlinkFile => self.path_unlink_file(args, turn),
             Call::PollOneoff => self.poll_oneoff(args, turn),
             Call::ProcExit => Err(Halt::Stop(Stop::Exit(args.int(0)))),
-            Call::ProcRaise => Err(Errno::NoSys.into()),
+            Call::ProcRaise => Err(Errno::NotSup.into()),
             Call::SchedYield => Ok(()),
             Call::RandomGet => self.random_get(args, turn),
             Call::SockAccept | Call::SockRecv | Call::SockSend | Call::SockShutdown => {

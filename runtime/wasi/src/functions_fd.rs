@@ -7,6 +7,7 @@ use crate::{
     fs::{Body, Ino, Kind},
     layout::{self, Args, DIRENT, FDSTAT, FILESTAT, Filestat, Iovecs, PIECE, PRESTAT, store32, store64},
 };
+use samebit_spec::content::BlobRef;
 
 /// Which times a `set_times` call sets: the given one, or now.
 const ATIM: u32 = 1;
@@ -116,7 +117,7 @@ impl Wasi {
     pub(crate) fn fd_filestat_set_size(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         let fd = self.fds.get(args.int(0))?;
         let (ino, _) = fd.file(rights::FD_FILESTAT_SET_SIZE).map_err(not_seekable)?;
-        self.resize(ino, args.long(1), turn)
+        self.resize(ino, place(args.long(1))?, turn)
     }
 
     /// `(fd, atim, mtim, flags)`.
@@ -133,7 +134,7 @@ impl Wasi {
         let buffers = layout::iovecs(args.int(1), args.int(2), turn.memory)?;
         turn.memory.check(args.int(4), 4)?;
         let (ino, _) = self.fds.get(args.int(0))?.file(rights::FD_READ | rights::FD_SEEK)?;
-        let read = self.read_file(ino, args.long(3), &buffers, turn)?;
+        let read = self.read_file(ino, place(args.long(3))?, &buffers, turn)?;
         Ok(store32(args.int(4), read, turn.memory)?)
     }
 
@@ -147,8 +148,7 @@ impl Wasi {
             What::Stdout | What::Stderr => return Err(Errno::NotCapable.into()),
             What::Stdin { offset } => {
                 fd.need(rights::FD_READ)?;
-                let bytes = self.shelf.get(&self.setup.stdin, turn.content)?;
-                (scatter(&bytes, offset, &buffers, turn)?, offset)
+                (self.scatter(&self.setup.stdin, offset, &buffers, turn)?, offset)
             }
             What::File { ino, offset } => {
                 fd.need(rights::FD_READ)?;
@@ -164,7 +164,7 @@ impl Wasi {
         let buffers = layout::iovecs(args.int(1), args.int(2), turn.memory)?;
         turn.memory.check(args.int(4), 4)?;
         let (ino, _) = self.fds.get(args.int(0))?.file(rights::FD_WRITE | rights::FD_SEEK)?;
-        self.write_file(ino, args.long(3), &buffers, turn)?;
+        self.write_file(ino, place(args.long(3))?, &buffers, turn)?;
         Ok(store32(args.int(4), buffers.total, turn.memory)?)
     }
 
@@ -206,7 +206,7 @@ impl Wasi {
     /// `(fd, buffer, length)`.
     pub(crate) fn fd_prestat_dir_name(&self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         turn.memory.check(args.int(1), u64::from(args.int(2)))?;
-        let path = self.fds.get(args.int(0))?.preopen.as_ref().ok_or(Errno::BadF)?;
+        let path = self.fds.get(args.int(0))?.preopen.as_ref().ok_or(Errno::NotDir)?;
         if path.len() as u64 > u64::from(args.int(2)) {
             return Err(Errno::NameTooLong.into());
         }
@@ -270,9 +270,7 @@ impl Wasi {
             _ => return Err(Errno::Inval.into()),
         };
         let to = from.checked_add_signed(delta).ok_or(Errno::Inval)?;
-        // An offset is a signed number to every program that keeps one.
-        i64::try_from(to).map_err(|_| Errno::Inval)?;
-        self.fds.seek(args.int(0), to)?;
+        self.fds.seek(args.int(0), place(to)?)?;
         Ok(store64(args.int(3), to, turn.memory)?)
     }
 
@@ -335,15 +333,14 @@ impl Wasi {
     /// Sets a file's length.
     pub(crate) fn resize(&mut self, ino: Ino, len: u64, turn: &Turn<'_>) -> Result<(), Halt> {
         let shelf = &self.shelf;
-        self.fs.resize(ino, len, turn.now, |blob| shelf.get(blob, turn.content))?;
+        self.fs.resize(ino, len, turn.now, |blob| shelf.copy(blob, turn.content))?;
         Ok(())
     }
 
     fn read_file(&self, ino: Ino, offset: u64, buffers: &Iovecs, turn: &mut Turn<'_>) -> Result<u32, Halt> {
         let Kind::File(body) = &self.fs.inode(ino)?.kind else { return Err(Errno::IsDir.into()) };
         match body {
-            Body::Mounted(blob) if offset >= blob.len.0 || buffers.total == 0 => Ok(0),
-            Body::Mounted(blob) => scatter(&self.shelf.get(blob, turn.content)?, offset, buffers, turn),
+            Body::Mounted(blob) => self.scatter(blob, offset, buffers, turn),
             Body::Own(data) => {
                 let mut piece = vec![0; PIECE.min(usize::try_from(buffers.total).unwrap_or(PIECE))];
                 let mut done = 0_u32;
@@ -366,6 +363,27 @@ impl Wasi {
         }
     }
 
+    /// Copies a mounted blob from `offset` into the buffers; returns how many bytes there were.
+    fn scatter(&self, blob: &BlobRef, offset: u64, buffers: &Iovecs, turn: &mut Turn<'_>) -> Result<u32, Halt> {
+        let mut done = 0_u32;
+        for buffer in &buffers.list {
+            let mut filled = 0;
+            while filled < buffer.len {
+                let from = offset.saturating_add(u64::from(done));
+                if from >= blob.len.0 {
+                    return Ok(done);
+                }
+                let (bytes, start) = self.shelf.at(blob, from, turn.content)?;
+                let part = (bytes.len() - start).min(usize::try_from(buffer.len - filled).unwrap_or(usize::MAX));
+                turn.memory.write(buffer.at + filled, &bytes[start..start + part])?;
+                let part = layout::low32(part as u64);
+                filled += part;
+                done += part;
+            }
+        }
+        Ok(done)
+    }
+
     fn write_file(&mut self, ino: Ino, offset: u64, buffers: &Iovecs, turn: &mut Turn<'_>) -> Result<(), Halt> {
         self.fs.writable(ino)?;
         if buffers.total == 0 {
@@ -374,7 +392,7 @@ impl Wasi {
         let end = offset.checked_add(u64::from(buffers.total)).ok_or(Errno::FBig)?;
         let len = end.max(self.fs.inode(ino)?.size());
         let shelf = &self.shelf;
-        let data = self.fs.resize(ino, len, turn.now, |blob| shelf.get(blob, turn.content))?;
+        let data = self.fs.resize(ino, len, turn.now, |blob| shelf.copy(blob, turn.content))?;
         let mut at = offset;
         buffers.pieces(turn.memory, |piece| {
             data.write(at, piece);
@@ -395,18 +413,9 @@ impl Wasi {
     }
 }
 
-/// Copies `bytes` from `offset` into the buffers; returns how many there were.
-fn scatter(bytes: &[u8], offset: u64, buffers: &Iovecs, turn: &mut Turn<'_>) -> Result<u32, Halt> {
-    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-    let mut rest = &bytes[start..];
-    let mut done = 0_u32;
-    for buffer in &buffers.list {
-        let part = rest.len().min(usize::try_from(buffer.len).unwrap_or(usize::MAX));
-        turn.memory.write(buffer.at, &rest[..part])?;
-        rest = &rest[part..];
-        done += layout::low32(part as u64);
-    }
-    Ok(done)
+/// An offset: a signed number to every program that keeps one.
+fn place(offset: u64) -> Result<u64, Errno> {
+    i64::try_from(offset).map_or(Err(Errno::Inval), |_| Ok(offset))
 }
 
 /// The descriptor flags of an argument.

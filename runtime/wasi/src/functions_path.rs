@@ -38,7 +38,7 @@ impl Wasi {
     /// `(fd, path, length)`.
     pub(crate) fn path_create_directory(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         let right = rights::PATH_CREATE_DIRECTORY;
-        let place = self.walk(args.int(0), right, (args.int(1), args.int(2)), LastLink::Keep, turn)?;
+        let place = self.walk(args.int(0), right, (args.int(1), args.int(2)), LastLink::Taken, turn)?;
         let name = free_name(&place)?;
         self.fs.create_dir(place.dir, name, turn.now)?;
         Ok(())
@@ -46,7 +46,9 @@ impl Wasi {
 
     /// `(fd, flags, path, length, filestat)`.
     pub(crate) fn path_filestat_get(&self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        turn.memory.check(args.int(2), u64::from(args.int(3)))?;
         turn.memory.check(args.int(4), FILESTAT)?;
+        self.fds.get(args.int(0))?.dir(rights::PATH_FILESTAT_GET)?;
         let last = last_link(args.int(1))?;
         let place = self.walk(args.int(0), rights::PATH_FILESTAT_GET, (args.int(2), args.int(3)), last, turn)?;
         let ino = place.there()?;
@@ -55,18 +57,23 @@ impl Wasi {
 
     /// `(fd, flags, path, length, atim, mtim, which)`.
     pub(crate) fn path_filestat_set_times(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
-        let last = last_link(args.int(1))?;
         let right = rights::PATH_FILESTAT_SET_TIMES;
-        let place = self.walk(args.int(0), right, (args.int(2), args.int(3)), last, turn)?;
+        turn.memory.check(args.int(2), u64::from(args.int(3)))?;
+        self.fds.get(args.int(0))?.dir(right)?;
+        let last = last_link(args.int(1))?;
         let (atim, mtim) = functions_fd::times(args.long(4), args.long(5), args.int(6), turn.now)?;
+        let place = self.walk(args.int(0), right, (args.int(2), args.int(3)), last, turn)?;
         Ok(self.fs.set_times(place.there()?, atim, mtim, turn.now)?)
     }
 
     /// `(fd, flags, path, length, new_fd, new_path, new_length)`.
     pub(crate) fn path_link(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         turn.memory.check(args.int(5), u64::from(args.int(6)))?;
-        let last = last_link(args.int(1))?;
         let old = (args.int(2), args.int(3));
+        turn.memory.check(old.0, u64::from(old.1))?;
+        self.fds.get(args.int(0))?.dir(rights::PATH_LINK_SOURCE)?;
+        self.fds.get(args.int(4))?.dir(rights::PATH_LINK_TARGET)?;
+        let last = last_link(args.int(1))?;
         let old = self.walk(args.int(0), rights::PATH_LINK_SOURCE, old, last, turn)?;
         let new = (args.int(5), args.int(6));
         let new = self.walk(args.int(4), rights::PATH_LINK_TARGET, new, LastLink::Keep, turn)?;
@@ -89,9 +96,10 @@ impl Wasi {
     pub(crate) fn path_open(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         turn.memory.check(args.int(2), u64::from(args.int(3)))?;
         turn.memory.check(args.int(8), 4)?;
-        let how = Opening::of(args)?;
         let holder = self.fds.get(args.int(0))?;
-        holder.dir(how.rights())?;
+        holder.dir(rights::PATH_OPEN)?;
+        let how = Opening::of(args)?;
+        holder.need(how.rights())?;
         // Bits that are no right on files or folders (sockets') are let go rather than refused.
         let known = rights::FILE | rights::DIR;
         if (how.base | how.inheriting) & known & !holder.inheriting != 0 {
@@ -177,11 +185,14 @@ impl Wasi {
     pub(crate) fn path_rename(&mut self, args: Args<'_>, turn: &mut Turn<'_>) -> Result<(), Halt> {
         turn.memory.check(args.int(4), u64::from(args.int(5)))?;
         let old = (args.int(1), args.int(2));
+        turn.memory.check(old.0, u64::from(old.1))?;
+        self.fds.get(args.int(0))?.dir(rights::PATH_RENAME_SOURCE)?;
+        self.fds.get(args.int(3))?.dir(rights::PATH_RENAME_TARGET)?;
         let old = self.walk(args.int(0), rights::PATH_RENAME_SOURCE, old, LastLink::Keep, turn)?;
         let new = (args.int(4), args.int(5));
         let new = self.walk(args.int(3), rights::PATH_RENAME_TARGET, new, LastLink::Keep, turn)?;
-        let ino = old.there()?;
         let (Some(from), Some(to)) = (&old.name, &new.name) else { return Err(Errno::Busy.into()) };
+        let ino = old.there()?;
         if new.wants_dir && !matches!(self.fs.inode(ino)?.kind, Kind::Dir(_)) {
             return Err(Errno::NotDir.into());
         }
@@ -234,8 +245,9 @@ struct Opening {
 impl Opening {
     fn of(args: Args<'_>) -> Result<Self, Errno> {
         let oflags = args.int(4);
-        // A folder is made by another call.
-        if oflags & !(CREAT | DIRECTORY | EXCL | TRUNC) != 0 || oflags & (CREAT | DIRECTORY) == CREAT | DIRECTORY {
+        // A folder is made by another call, and has no bytes to cut.
+        let known = oflags & !(CREAT | DIRECTORY | EXCL | TRUNC) == 0;
+        if !known || oflags & DIRECTORY != 0 && oflags & (CREAT | TRUNC) != 0 {
             return Err(Errno::Inval);
         }
         Ok(Self {

@@ -26,6 +26,7 @@ mod memory;
 mod path;
 mod poll;
 mod saved;
+mod shelf;
 
 pub use call::{Call, FUNCTIONS, Function, ValType};
 pub use clock::EPOCH_NS;
@@ -46,11 +47,11 @@ use samebit_spec::{
     unit::{Bytes, Fuel},
     wire,
 };
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use shelf::Shelf;
+use std::{fmt, sync::Arc};
+
+/// Bytes that a mounted file is loaded by.
+pub const PIECE: u64 = 64 << 10;
 
 /// Where mounted content comes from. Its bytes are verified before they are handed out.
 pub trait Content {
@@ -59,6 +60,16 @@ pub trait Content {
     /// # Errors
     /// Why it cannot be had: a host fault, never something a guest sees.
     fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String>;
+
+    /// The piece at `index` of a blob: [`PIECE`] bytes from `index * PIECE` on, or what is left of it. `None` where
+    /// blobs are only given whole.
+    ///
+    /// # Errors
+    /// Why it cannot be had: a host fault, never something a guest sees.
+    fn piece(&self, blob: &BlobRef, index: u64) -> Result<Option<Arc<[u8]>>, String> {
+        let _ = (blob, index);
+        Ok(None)
+    }
 
     /// A tree by its reference.
     ///
@@ -122,28 +133,6 @@ pub(crate) struct Turn<'a> {
     content: &'a dyn Content,
     now: u64,
     fuel: Fuel,
-}
-
-/// Mounted content that was read once. A cache shared by all snapshots: no answer depends on it (W3).
-#[derive(Clone, Default)]
-pub(crate) struct Shelf(Arc<Mutex<BTreeMap<BlobId, Arc<[u8]>>>>);
-
-impl Shelf {
-    pub(crate) fn get(&self, blob: &BlobRef, content: &dyn Content) -> Result<Arc<[u8]>, Halt> {
-        if blob.len == Bytes::ZERO {
-            return Ok(Arc::from([]));
-        }
-        if let Some(bytes) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.id) {
-            return Ok(Arc::clone(bytes));
-        }
-        let fault = |reason: String| Halt::Stop(Stop::HostFault(reason));
-        let bytes = content.read(blob).map_err(fault)?;
-        if bytes.len() as u64 != blob.len.0 {
-            return Err(fault(format!("{} has {} bytes, not {}", blob.id, bytes.len(), blob.len)));
-        }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.id, Arc::clone(&bytes));
-        Ok(bytes)
-    }
 }
 
 /// What never changes during a run.
@@ -311,8 +300,8 @@ impl Wasi {
         for (path, body) in self.fs.files_below(abi::OUTPUT_DIR) {
             let bytes = match body {
                 Body::Own(data) => data.to_vec(),
-                Body::Mounted(blob) => match self.shelf.get(&blob, content) {
-                    Ok(bytes) => bytes.to_vec(),
+                Body::Mounted(blob) => match self.shelf.whole(&blob, content) {
+                    Ok(bytes) => bytes,
                     Err(Halt::Stop(Stop::HostFault(reason))) => return Err(reason),
                     Err(other) => return Err(format!("{} cannot be read: {other:?}", blob.id)),
                 },

@@ -19,6 +19,8 @@ pub(crate) enum LastLink {
     Stay,
     /// It is the thing named; a slash after it is an error. For calls that change names.
     Keep,
+    /// It is the thing named, and so is a file, slash or not. For the name of a folder that is to be made.
+    Taken,
 }
 
 /// Where a path leads.
@@ -84,7 +86,7 @@ pub(crate) fn walk(fs: &Fs, start: Ino, path: &str, last: LastLink) -> Result<Pl
         let ino = entry.ino;
         match &fs.inode(ino)?.kind {
             Kind::Dir(_) if !is_last => trail.push(ino),
-            Kind::File(_) if !is_last || wants_dir => return Err(Errno::NotDir),
+            Kind::File(_) if !is_last || wants_dir && last != LastLink::Taken => return Err(Errno::NotDir),
             Kind::Dir(_) | Kind::File(_) => {
                 return Ok(Place { dir: at, name: Some(part), ino: Some(ino), wants_dir });
             }
@@ -92,10 +94,10 @@ pub(crate) fn walk(fs: &Fs, start: Ino, path: &str, last: LastLink) -> Result<Pl
                 let follow = match last {
                     LastLink::Follow => true,
                     LastLink::Stay => !is_last || wants_dir,
-                    LastLink::Keep => !is_last,
+                    LastLink::Keep | LastLink::Taken => !is_last,
                 };
                 if !follow {
-                    if wants_dir {
+                    if wants_dir && last != LastLink::Taken {
                         return Err(Errno::NotDir);
                     }
                     return Ok(Place { dir: at, name: Some(part), ino: Some(ino), wants_dir });

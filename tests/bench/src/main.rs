@@ -1,4 +1,5 @@
-//! What determinism costs, measured: `cargo xtask bench tax`, `bench fuel`, `bench bombs` and `bench state`.
+//! What determinism costs, measured: `cargo xtask bench tax`, `bench fuel`, `bench bombs`, `bench files` and
+//! `bench state`.
 //!
 //! Guests run on every engine and setting in turn, in one process, timed by the thread's own processor time.
 //! The bench decides nothing that a job can see: it reports figures, and fails when two variants of a guest
@@ -7,6 +8,7 @@
 mod bombs;
 mod clock;
 mod engine;
+mod files;
 mod fuel;
 mod kernels;
 mod options;
@@ -24,6 +26,9 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("bombs", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
         return ended(bombs::measure(rest));
+    }
+    if let Some(("files", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
+        return ended(files::measure(rest == ["-o", "json"]));
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,

@@ -39,15 +39,20 @@ impl Report {
     /// Writes `target/bench/AREA.jsonl`, and prints the figures where JSON was asked for. A quick run or one of
     /// chosen guests writes `AREA-part.jsonl` instead.
     pub(crate) fn end(&self, area: &str, options: &Options) -> Result<(), String> {
-        let folder = target().join("bench");
         let whole = !options.quick && options.guests.len() == samebit_bench_guests::GUESTS.len();
-        let name = if whole { format!("{area}.jsonl") } else { format!("{area}-part.jsonl") };
-        let path = folder.join(name);
+        let name = if whole { area.to_owned() } else { format!("{area}-part") };
+        self.write(&name, options.json)
+    }
+
+    /// Writes `target/bench/NAME.jsonl`, and prints the figures where JSON was asked for.
+    pub(crate) fn write(&self, name: &str, json: bool) -> Result<(), String> {
+        let folder = target().join("bench");
+        let path = folder.join(format!("{name}.jsonl"));
         let lines: String = self.figures.iter().map(|figure| format!("{figure}\n")).collect();
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&path, lines))
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        if options.json {
+        if json {
             println!("{}", Value::Array(self.figures.clone()));
         }
         Ok(())

@@ -17,6 +17,7 @@ mod state;
 pub mod suite;
 pub mod targets;
 pub mod value;
+pub mod wasi;
 
 /// Runs `work` on a thread whose native stack holds what compiled code may use, and the host's own need.
 ///

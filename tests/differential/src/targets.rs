@@ -8,7 +8,7 @@ use crate::{
     nan,
     program::{self, Size},
     rng::Rng,
-    smith, stack, state,
+    smith, stack, state, wasi,
 };
 use std::{fs, path::PathBuf};
 
@@ -27,11 +27,14 @@ pub enum Target {
     Nan,
     /// Kept states, traces and proofs that were altered: refused, or without a part in any result.
     State,
+    /// Hostile calls of preview1.
+    Wasi,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan, Self::State];
+    pub const ALL: [Self; 7] =
+        [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan, Self::State, Self::Wasi];
 
     /// Its name on the command line and of its folders.
     #[must_use]
@@ -43,6 +46,7 @@ impl Target {
             Self::Stack => "stack",
             Self::Nan => "nan",
             Self::State => "state",
+            Self::Wasi => "wasi",
         }
     }
 
@@ -58,7 +62,7 @@ impl Target {
         match self {
             Self::Rewrite => mutated(seed),
             Self::State => state::case(seed),
-            Self::Differential | Self::Fuel | Self::Stack | Self::Nan => seed.to_le_bytes().to_vec(),
+            Self::Differential | Self::Fuel | Self::Stack | Self::Nan | Self::Wasi => seed.to_le_bytes().to_vec(),
         }
     }
 
@@ -83,6 +87,7 @@ impl Target {
             Self::Fuel => compare::fuel(&program::module(seed, Size::MIDDLE), seed),
             Self::Stack => stack::random(seed),
             Self::Nan => nan::check(seed).map(|()| Stats { modules: 1, ..Stats::default() }),
+            Self::Wasi => wasi::check(seed),
         }
     }
 

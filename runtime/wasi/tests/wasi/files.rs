@@ -1,7 +1,7 @@
 //! Files, folders, links and paths.
 
 use crate::support::*;
-use samebit_wasi::{EPOCH_NS, Errno};
+use samebit_wasi::{EPOCH_NS, Errno, PIECE};
 
 const IN: u32 = 3;
 const WORK: u32 = 4;
@@ -28,6 +28,44 @@ fn a_mounted_file_is_loaded_when_first_read_and_once() {
     assert_eq!(guest.read(fd, 20).unwrap(), b"rst");
     assert_eq!(guest.content(IN, "a.txt").unwrap(), b"first");
     assert_eq!(*guest.shelf.reads.borrow(), 1);
+}
+
+/// Five pieces and a bit, no two alike.
+fn large() -> Vec<u8> {
+    (0..5 * PIECE + 1000).map(|at| u8::try_from((at * at / 977) % 251).unwrap()).collect()
+}
+
+#[test]
+fn of_a_large_file_only_the_pieces_that_are_read_are_loaded_and_each_once() {
+    let large = large();
+    let mut guest = Guest::with_large(&large);
+    let fd = guest.open_as(IN, "large", 0, READ | SEEK).unwrap();
+    let middle = 3 * PIECE - 7;
+    for _ in 0..2 {
+        let at = usize::try_from(middle).unwrap();
+        assert_eq!(guest.pread(fd, 20, middle).unwrap(), large[at..at + 20], "across two pieces");
+    }
+    assert_eq!(guest.pread(fd, 2000, 5 * PIECE + 990).unwrap(), large[large.len() - 10..]);
+    assert_eq!(guest.pread(fd, 9, 6 * PIECE).unwrap(), b"");
+    assert_eq!(*guest.shelf.pieces.borrow(), [2, 3, 5]);
+    assert_eq!(*guest.shelf.reads.borrow(), 0);
+}
+
+#[test]
+fn a_root_is_the_same_whole_or_in_pieces() {
+    let large = large();
+    let roots = [false, true].map(|in_pieces| {
+        let mut guest = Guest::with_large(&large);
+        guest.shelf.in_pieces = in_pieces;
+        let fd = guest.open_as(IN, "large", 0, READ).unwrap();
+        guest.read(fd, 50_000).unwrap();
+        let fd = guest.open(WORK, "large", 0).unwrap();
+        assert_eq!(guest.pwrite(fd, b"written", PIECE), Errno::Success);
+        let at = usize::try_from(PIECE).unwrap();
+        assert_eq!(guest.pread(fd, 14, PIECE).unwrap(), [b"written", &large[at + 7..at + 14]].concat());
+        guest.wasi.root()
+    });
+    assert_eq!(roots[0], roots[1]);
 }
 
 #[test]

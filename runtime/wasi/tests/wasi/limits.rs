@@ -71,6 +71,19 @@ fn inodes_are_bounded_and_come_back_when_removed() {
 }
 
 #[test]
+fn tiny_files_without_end_meet_the_quota_and_nothing_else() {
+    let mut guest = Guest::new();
+    let limit = samebit_spec::execution::Limits::default().inodes;
+    for number in 0..limit {
+        assert_eq!(guest.symlink("t", 5, &format!("{number}")), Errno::Success, "{number}");
+    }
+    assert_eq!(guest.symlink("t", 5, "one more"), Errno::DQuot);
+    assert_eq!(guest.mkdir(5, "one more"), Errno::DQuot);
+    assert_eq!(guest.unlink(5, "77"), Errno::Success);
+    assert_eq!(guest.mkdir(5, "one more"), Errno::Success);
+}
+
+#[test]
 fn folders_nest_to_a_bounded_depth() {
     let mut guest = Guest::new();
     let mut dir = 5;

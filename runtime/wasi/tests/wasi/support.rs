@@ -6,7 +6,7 @@ use samebit_spec::{
     execution::{Access, Limits, Mount},
     unit::Fuel,
 };
-use samebit_wasi::{Call, Config, Content, Errno, SliceMemory, Stop, Wasi};
+use samebit_wasi::{Call, Config, Content, Errno, PIECE, SliceMemory, Stop, Wasi};
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 pub(crate) const MEMORY: usize = 1 << 20;
@@ -36,12 +36,23 @@ pub(crate) const TRUNC: u32 = 8;
 pub(crate) struct Shelf {
     blobs: BTreeMap<BlobRef, Arc<[u8]>>,
     pub(crate) reads: RefCell<u32>,
+    /// Whether blobs are given in pieces, and which were.
+    pub(crate) in_pieces: bool,
+    pub(crate) pieces: RefCell<Vec<u64>>,
 }
 
 impl Content for Shelf {
     fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
         *self.reads.borrow_mut() += 1;
         self.blobs.get(blob).cloned().ok_or_else(|| format!("{} is missing", blob.id))
+    }
+
+    fn piece(&self, blob: &BlobRef, index: u64) -> Result<Option<Arc<[u8]>>, String> {
+        let Some(bytes) = self.blobs.get(blob).filter(|_| self.in_pieces) else { return Ok(None) };
+        self.pieces.borrow_mut().push(index);
+        let pieces = bytes.chunks(usize::try_from(PIECE).unwrap());
+        let mut at = pieces.skip(usize::try_from(index).unwrap());
+        at.next().map(|piece| Some(piece.into())).ok_or_else(|| format!("no piece {index}"))
     }
 
     fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
@@ -108,6 +119,17 @@ impl Guest {
         let contents = INPUT.iter().map(|(_, bytes)| *bytes).chain([&b"from stdin"[..]]);
         shelf.blobs.extend(contents.map(|bytes| (BlobRef::of(bytes), Arc::from(bytes))));
         Self { wasi: Wasi::new(config), shelf, memory: vec![0; MEMORY], fuel: 0, next: 0x2_0000 }
+    }
+
+    /// A guest with one large file, `/in/large` at 3 and `/data/large` at 4, whose content comes in pieces.
+    pub(crate) fn with_large(bytes: &[u8]) -> Self {
+        let mut guest = Self::with(|config| {
+            let large = [("large", bytes)];
+            config.mounts = vec![mount("/in", Access::ReadOnly, &large), mount("/data", Access::CopyOnWrite, &large)];
+        });
+        guest.shelf.in_pieces = true;
+        guest.shelf.blobs.insert(BlobRef::of(bytes), Arc::from(bytes));
+        guest
     }
 
     pub(crate) fn try_call(&mut self, name: &str, args: &[u64]) -> Result<Errno, Stop> {
