@@ -12,7 +12,7 @@ const PROFILE: &str = "optimised";
 pub(crate) fn files(rest: &[String]) -> Step {
     say("building the bench; the first time takes minutes");
     cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
-    let args: Vec<String> = ["files".to_owned()].into_iter().chain(rest.iter().cloned()).collect();
+    let args: Vec<&str> = ["files"].into_iter().chain(rest.iter().map(String::as_str)).collect();
     run(&target().join(PROFILE).join("samebit-bench").display().to_string(), &args)
 }
 

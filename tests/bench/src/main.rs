@@ -20,12 +20,11 @@ use options::{Area, Options};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let ["files", rest @ ..] =
-        &*std::env::args().skip(1).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()
-    {
-        return exit(files::measure(rest == ["-o", "json"]));
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("files", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
+        return exit(files::measure(rest));
     }
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,
         Err(what) => {
             eprintln!("{what}");
