@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         return ended(bombs::measure(rest));
     }
     if let Some(("files", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
-        return ended(files::measure(rest == ["-o", "json"]));
+        return ended(files::measure(rest));
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,
