@@ -76,8 +76,11 @@ impl Pieces<'_> {
     }
 }
 
+/// A piece, or why it cannot be had.
+type Piece = Result<Vec<u8>, String>;
+
 /// Where pieces come from.
-pub(crate) struct Shelved<'a>(&'a mut dyn FnMut(&[u8; 32]) -> Result<Vec<u8>, String>);
+pub(crate) struct Shelved<'a>(&'a mut dyn FnMut(&[u8; 32]) -> Piece);
 
 impl Shelved<'_> {
     pub(crate) fn take(&mut self, hash: &[u8; 32]) -> Result<Vec<u8>, RestoreError> {
@@ -123,7 +126,7 @@ impl Wasi {
         config: Config,
         image: &[u8],
         root: [u8; 32],
-        piece: &mut dyn FnMut(&[u8; 32]) -> Result<Vec<u8>, String>,
+        piece: &mut dyn FnMut(&[u8; 32]) -> Piece,
     ) -> Result<Self, RestoreError> {
         let (stdout_max, stderr_kept) = (config.limits.stdout.0, config.stderr_kept);
         let Image { files, fds, clock, drawn, stdout, stderr } = wire::decode(image)?;
