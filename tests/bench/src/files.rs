@@ -174,7 +174,7 @@ fn cases() -> Vec<Case> {
         case(
             "readdir",
             "a whole listing of 10000 names, 4 KiB at a time",
-            20,
+            2,
             guest(given, "names", 2, 1 << 14, "", listing),
         ),
         case(
