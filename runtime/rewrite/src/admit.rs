@@ -514,7 +514,7 @@ impl Reader {
             validator.define_locals(offset, count, ty).map_err(wrong)?;
         }
         let mut operators = body.get_operators_reader().map_err(wrong)?;
-        let mut shape = Shape::new(body.range().len() as u64, validator.len_locals().into());
+        let mut shape = Shape::new(self.form, body.range().len() as u64, validator.len_locals().into());
         let mut summary = Summary { straight: true, ..Summary::default() };
         let (mut operands, mut number) = (0, 0_u32);
         let mut last = LastCalls::default();
@@ -686,11 +686,17 @@ fn wanted_text(ty: &Signature) -> String {
 struct Shape {
     /// Bytes of the body.
     bytes: u64,
+    /// Whether branches are counted: lowering adds one for each call from which an exception can escape.
+    published: bool,
     /// Parameters and locals of the function.
     locals: u64,
     /// The open blocks: whether each is a loop, and the assignments before it.
     open: Vec<(bool, u64)>,
     loops: u64,
+    /// Blocks, loops and branches.
+    branches: u64,
+    /// Ways of all branch tables.
+    ways: u64,
     /// Parameters and results of all blocks.
     values: u64,
     /// Assignments to locals so far.
@@ -702,8 +708,20 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(bytes: u64, locals: u64) -> Self {
-        Self { bytes, locals, open: Vec::new(), loops: 0, values: 0, sets: 0, loop_sets: 0, block_sets: 0 }
+    fn new(form: Form, bytes: u64, locals: u64) -> Self {
+        Self {
+            published: form == Form::Published,
+            bytes,
+            locals,
+            open: Vec::new(),
+            loops: 0,
+            branches: 0,
+            ways: 0,
+            values: 0,
+            sets: 0,
+            loop_sets: 0,
+            block_sets: 0,
+        }
     }
 
     /// At the end of a block: each local that it assigns may be a value where its paths meet.
@@ -722,6 +740,13 @@ impl Shape {
         }
     }
 
+    /// Counts a place at which a compiler begins or ends a piece of straight code.
+    fn branch(&mut self, at: At) -> Result<(), Refusal> {
+        self.branches += u64::from(self.published);
+        let max = param::BRANCHES_MAX.min(param::BRANCHES_FREE + self.bytes / param::BRANCHES_BYTES);
+        bounded(at, Counted::Branches, self.branches, max)
+    }
+
     fn read(&mut self, at: At, operator: &Operator<'_>, types: &[FuncType]) -> Result<(), Refusal> {
         let (blockty, is_loop) = match *operator {
             Operator::Block { blockty } | Operator::If { blockty } => (blockty, false),
@@ -732,8 +757,15 @@ impl Shape {
                 self.sets += 1;
                 return Ok(());
             }
+            Operator::Br { .. } | Operator::BrIf { .. } => return self.branch(at),
+            Operator::BrTable { ref targets } => {
+                self.ways += u64::from(targets.len());
+                bounded(at, Counted::Ways, self.ways, param::BRANCH_WAYS_MAX)?;
+                return self.branch(at);
+            }
             _ => return Ok(()),
         };
+        self.branch(at)?;
         let values = match blockty {
             BlockType::Empty => 0,
             BlockType::Type(_) => 1,
