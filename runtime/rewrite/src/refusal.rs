@@ -70,6 +70,12 @@ pub enum Counted {
     Nesting,
     /// Loops inside one another.
     NestedLoops,
+    /// Blocks, loops and branches of a function.
+    Branches,
+    /// Ways of a function's branch tables.
+    Ways,
+    /// Bytes of a function's body once it is rewritten.
+    RewrittenBytes,
     /// Assignments to locals within loops.
     LoopSets,
     /// Assignments to locals within blocks.
@@ -104,6 +110,9 @@ impl fmt::Display for Counted {
             Self::FunctionBlockValues => "parameters and results of a function's blocks, one of each block not counted",
             Self::Nesting => "blocks inside one another",
             Self::NestedLoops => "loops inside one another",
+            Self::Branches => "blocks, loops and branches of a function",
+            Self::Ways => "ways of a function's branch tables",
+            Self::RewrittenBytes => "bytes of a function's body once it is rewritten",
             Self::LoopSets => "assignments to locals within a function's loops, once for each local and loop",
             Self::BlockSets => "assignments to locals within a function's blocks, once for each local and block",
             Self::ConstantBytes => "bytes of a constant expression",

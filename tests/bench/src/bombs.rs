@@ -178,3 +178,23 @@ fn status(name: &str) -> Result<f64, String> {
     let kilobytes: Option<f64> = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
     kilobytes.map(|kilobytes| kilobytes / 1e3).ok_or_else(|| format!("no {name} in /proc/self/status"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::modules::{BOMBS, Wanted};
+
+    /// In time and memory that no test states: `cargo xtask bench bombs` does, and compiles what is admitted.
+    #[test]
+    fn what_is_too_much_is_refused_for_that_and_what_is_within_the_limits_is_admitted() {
+        for bomb in BOMBS {
+            match (samebit_rewrite::prepare(&(bomb.make)()), bomb.wanted) {
+                (Ok(_), Wanted::Admitted) => {}
+                (Err(refusal), Wanted::Refused(words)) => {
+                    assert!(refusal.to_string().contains(words), "{}: {refusal}, where {words:?} is wanted", bomb.name);
+                }
+                (Ok(_), Wanted::Refused(words)) => panic!("{}: admitted, where {words:?} is wanted", bomb.name),
+                (Err(refusal), Wanted::Admitted) => panic!("{}: {refusal}", bomb.name),
+            }
+        }
+    }
+}

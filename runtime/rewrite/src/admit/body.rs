@@ -92,7 +92,7 @@ impl Bodies {
         bounded(place(body.range().start), Counted::BodyBytes, length, param::FUNCTION_BYTES_MAX as u64)?;
         self.declared(&mut validator, body)?;
         let now = &mut self.now;
-        now.shape.begin(length, validator.len_locals().into());
+        now.shape.begin(self.form, length, validator.len_locals().into());
         now.summary = Summary { straight: true, ..Summary::default() };
         (now.number, now.to_innermost) = (0, false);
         now.made.clear();
@@ -202,6 +202,7 @@ impl Bodies {
 
     /// Notes a table of labels and gives its number.
     fn table(&mut self, targets: &BrTable<'_>) -> u32 {
+        self.now.shape.ways += u64::from(targets.len());
         if self.now.keep { self.kept.table(targets) } else { 0 }
     }
 
@@ -414,11 +415,17 @@ fn name(visitor: &str) -> String {
 struct Shape {
     /// Bytes of the body.
     bytes: u64,
+    /// Whether branches are counted: lowering adds one for each call from which an exception can escape.
+    published: bool,
     /// Parameters and locals of the function.
     locals: u64,
     /// The open blocks: whether each is a loop, and the assignments before it.
     open: Vec<(bool, u64)>,
     loops: u64,
+    /// Blocks, loops and branches.
+    branches: u64,
+    /// Ways of all branch tables.
+    ways: u64,
     /// Parameters and results of all blocks.
     values: u64,
     /// Assignments to locals so far.
@@ -431,10 +438,17 @@ struct Shape {
 
 impl Shape {
     /// Begins another function.
-    fn begin(&mut self, bytes: u64, locals: u64) {
+    fn begin(&mut self, form: Form, bytes: u64, locals: u64) {
         let mut open = core::mem::take(&mut self.open);
         open.clear();
-        *self = Self { bytes, locals, open, ..Self::default() };
+        *self = Self { bytes, published: form == Form::Published, locals, open, ..Self::default() };
+    }
+
+    /// Counts a place at which a compiler begins or ends a piece of straight code.
+    fn branch(&mut self, at: At) -> Result<(), Refusal> {
+        self.branches += u64::from(self.published);
+        let max = param::BRANCHES_MAX.min(param::BRANCHES_FREE + self.bytes / param::BRANCHES_BYTES);
+        bounded(at, Counted::Branches, self.branches, max)
     }
 
     /// At the end of a block: each local that it assigns may be a value where its paths meet.
@@ -459,6 +473,11 @@ impl Shape {
             Code::Block | Code::If | Code::TryTable => self.open(at, block(value), false, types),
             Code::Loop => self.open(at, block(value), true, types),
             Code::End => self.close(at),
+            Code::Br | Code::BrIf => self.branch(at),
+            Code::BrTable => {
+                bounded(at, Counted::Ways, self.ways, param::BRANCH_WAYS_MAX)?;
+                self.branch(at)
+            }
             Code::LocalSet | Code::LocalTee => {
                 self.sets += 1;
                 Ok(())
@@ -468,6 +487,7 @@ impl Shape {
     }
 
     fn open(&mut self, at: At, ty: BlockType, is_loop: bool, types: &[FuncType]) -> Result<(), Refusal> {
+        self.branch(at)?;
         let values = match ty {
             BlockType::Empty => 0,
             BlockType::Type(_) => 1,
