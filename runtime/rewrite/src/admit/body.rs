@@ -28,9 +28,9 @@ pub(super) struct Bodies {
     now: Now,
 }
 
-/// Most operators that are kept for the passes after this one: 64 MiB of them. Of further functions they are read
-/// again.
-const KEPT_MAX: usize = 4 << 20;
+/// Most operators that are kept for the passes after this one: with all that is noted of each, less than 100 MB. Those of
+/// further functions are read again.
+const KEPT_MAX: usize = param::FUNCTION_BYTES_MAX;
 
 /// What is known of a function while it is read.
 #[derive(Default)]
