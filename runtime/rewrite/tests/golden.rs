@@ -81,8 +81,9 @@ fn with_body(code: &[u8]) -> Vec<u8> {
 
 #[test]
 fn two_spellings_of_an_instruction_give_one_executable() {
-    // What is spelled, before, as short as it can be, longer, and after.
-    let spellings: [(&str, &[u8], &[u8], &[u8], &[u8]); 22] = [
+    /// What is spelled; code before, the instruction as short as it can be and longer, code after.
+    type Spelling<'a> = (&'a str, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);
+    let spellings: [Spelling<'_>; 22] = [
         ("i32.const 100", &[], &[0x41, 0xe4, 0x00], &[0x41, 0xe4, 0x80, 0x80, 0x80, 0x00], &[0x1a]),
         ("i32.const -1", &[], &[0x41, 0x7f], &[0x41, 0xff, 0xff, 0x7f], &[0x1a]),
         ("i32.const -65", &[], &[0x41, 0xbf, 0x7f], &[0x41, 0xbf, 0xff, 0x7f], &[0x1a]),
