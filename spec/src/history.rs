@@ -334,7 +334,6 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
 
     fn roots(count: u64, but: Option<u64>) -> Vec<StateRoot> {
         let root = |n: u64| {
@@ -449,6 +448,6 @@ mod tests {
         *altered.last_mut().expect("bytes") ^= 1;
         assert!(matches!(Trace::decode(&altered), Err(TraceError::Altered { .. })));
         assert!(matches!(Trace::decode(&bytes[..bytes.len() - 1]), Err(TraceError::Decode(_))));
-        assert_eq!(Trace::decode(&vec![0; 100]), Err(TraceError::Magic));
+        assert_eq!(Trace::decode(&[0; 100]), Err(TraceError::Magic));
     }
 }
