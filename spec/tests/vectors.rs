@@ -449,6 +449,10 @@ fn every_hashed_signed_or_sent_type_keeps_its_bytes() {
     }
     for found in fs::read_dir(&folder).expect("the vectors folder is there") {
         let name = found.expect("readable").file_name().into_string().expect("utf-8");
+        // Results of operations, which `samebit-tensor` checks.
+        if name == "tensor" {
+            continue;
+        }
         assert!(names.contains(&name), "{name} is no type's vectors");
     }
 }
