@@ -55,7 +55,7 @@ fn nan_of(x: f32, otherwise: f32) -> f32 {
     if x.is_nan() { f32::from_bits(NAN) } else { otherwise }
 }
 
-/// `e^x`: within 1 ULP; `+0` where that is below `2^-125`.
+/// `e^x`: within 1.01 ULP; `+0` where that is below `2^-125`.
 #[inline(always)]
 #[must_use]
 pub fn exp(x: f32) -> f32 {
@@ -110,7 +110,7 @@ pub fn tanh(x: f32) -> f32 {
     nan_of(x, value.copysign(x))
 }
 
-/// `1 / (1 + e^-x)`: within 2 ULP.
+/// `1 / (1 + e^-x)`: within 3 ULP from -86.6 on.
 #[inline(always)]
 #[must_use]
 pub fn sigmoid(x: f32) -> f32 {
