@@ -265,7 +265,7 @@ impl Packs {
         self.0.iter().rev().find(|pack| pack.step() <= step).map(Pack::root)
     }
 
-    /// Writes the pack after the `number`-th anew, with the chunks of that one which a later one needs, so that the
+    /// Writes the pack after the `number`-th anew, with the chunks of that one which another one needs, so that the
     /// `number`-th can go.
     ///
     /// # Errors
@@ -274,7 +274,9 @@ impl Packs {
         let (Some(gone), Some(heir)) = (self.0.get(number), self.0.get(number + 1)) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no pack comes after it"));
         };
-        let needed: BTreeSet<&Hash> = self.0.iter().skip(number + 1).flat_map(|pack| pack.manifest.needs()).collect();
+        // An earlier state may need a chunk of a later pack: a run that was kept at another pace lies over this one.
+        let others = self.0.iter().enumerate().filter(|(at, _)| *at != number);
+        let needed: BTreeSet<&Hash> = others.flat_map(|(_, pack)| pack.manifest.needs()).collect();
         let has: BTreeSet<Hash> = heir.manifest.chunks.iter().map(|chunk| chunk.0).collect();
         let moved = gone.chunks().filter(|chunk| needed.contains(&chunk.0) && !has.contains(&chunk.0));
         let moved: Vec<_> = moved.collect();
@@ -321,6 +323,12 @@ impl Packer {
             roots: snapshot.roots.clone(),
             known: packs.known(),
         }
+    }
+
+    /// Takes for known what `packs` have and nothing else: a chunk that went with its pack is written again when a state
+    /// needs it again.
+    pub fn hold_to(&mut self, packs: &Packs) {
+        self.known = packs.known();
     }
 
     /// Writes the pack of the next checkpoint. After an error the packer is of no further use.

@@ -201,7 +201,8 @@ pub enum Turn {
         /// Position of the node above those asked for.
         position: u64,
     },
-    /// Where they first differ.
+    /// Where they first differ. No root on either side: the trees are one and the counts are two, so whoever cannot
+    /// open this index as its count says has lied about the count.
     Found(Difference),
     /// The two are one history.
     Same,
@@ -211,6 +212,8 @@ pub enum Turn {
 /// bytes from each side. Every answer is checked; a party that gives a wrong one is told by the error.
 #[derive(Clone, Debug)]
 pub struct Descent {
+    /// How many roots each side says that it has.
+    counts: [u64; 2],
     nodes: [Node; 2],
     level: u32,
     position: u64,
@@ -240,14 +243,27 @@ impl Descent {
                 return Err((side, ProofError::Other { index: 0, wanted, found }));
             }
         }
-        Ok(Self { nodes: [left.1.tree, right.1.tree], level: HISTORY_LEVELS, position: 0 })
+        let [left, right] = [left.1, right.1];
+        Ok(Self {
+            counts: [left.count, right.count],
+            nodes: [left.tree, right.tree],
+            level: HISTORY_LEVELS,
+            position: 0,
+        })
     }
 
     /// What is to be done next.
     #[must_use]
     pub fn turn(&self) -> Turn {
         if self.nodes[0] == self.nodes[1] {
-            return Turn::Same;
+            // One tree under two counts: one side counts a root that its tree has not, or leaves one out that it has.
+            // Nobody has shown a root there yet.
+            let [left, right] = self.counts;
+            return if left == right {
+                Turn::Same
+            } else {
+                Turn::Found(Difference { index: left.min(right), left: None, right: None })
+            };
         }
         if let Some(level) = self.level.checked_sub(1) {
             return Turn::Ask { level, position: self.position };
@@ -343,6 +359,16 @@ mod tests {
             StateRoot(bytes)
         };
         (0..count).map(root).collect()
+    }
+
+    #[test]
+    fn two_counts_of_one_tree_are_two_histories() {
+        let honest = HistoryTop::of(&roots(5, None));
+        let liar = HistoryTop { count: honest.count + 1, ..honest };
+        let descent = Descent::new((honest.root(), honest), (liar.root(), liar)).unwrap();
+        assert_eq!(descent.turn(), Turn::Found(Difference { index: 5, left: None, right: None }));
+        let descent = Descent::new((honest.root(), honest), (honest.root(), honest)).unwrap();
+        assert_eq!(descent.turn(), Turn::Same);
     }
 
     #[test]

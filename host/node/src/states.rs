@@ -265,6 +265,7 @@ impl States {
         let mut packs = self.packs.all().to_vec();
         packs.splice(gone..gone + 2, [heir]);
         self.packs = Packs::new(packs);
+        self.packer.hold_to(&self.packs);
         Ok(())
     }
 
@@ -442,6 +443,15 @@ mod tests {
             (i32.lt_u (global.get $n) (i32.const 40)))
         (func (export "samebit_finish") (result i32) (i32.const 0)))"#;
 
+    /// The same, but that a page comes back to what it was six steps before.
+    const RETURNING: &str = r#"(module (memory (export "memory") 32) (global $n (mut i32) (i32.const 0))
+        (func (export "_initialize")) (func (export "samebit_init") (result i32) (i32.const 1))
+        (func (export "samebit_step") (param i64) (result i32)
+            (global.set $n (i32.add (global.get $n) (i32.const 1)))
+            (i32.store (i32.const 64) (i32.rem_u (global.get $n) (i32.const 6)))
+            (i32.lt_u (global.get $n) (i32.const 40)))
+        (func (export "samebit_finish") (result i32) (i32.const 0)))"#;
+
     struct Nothing;
 
     impl Content for Nothing {
@@ -455,8 +465,12 @@ mod tests {
     }
 
     fn load() -> (Runtime, Program, Execution) {
+        guest(GUEST)
+    }
+
+    fn guest(text: &str) -> (Runtime, Program, Execution) {
         let runtime = Runtime::with(EngineKind::Wasmi).unwrap();
-        let program = runtime.load(&wat::parse_str(GUEST).unwrap()).unwrap();
+        let program = runtime.load(&wat::parse_str(text).unwrap()).unwrap();
         let execution = Execution {
             profile: Profile::Samebit1,
             module: program.module().id,
@@ -511,6 +525,48 @@ mod tests {
         assert!(matches!(&missing, StatesError::Unknown { kept, .. } if kept.contains("after step 39")), "{missing}");
         states.remove().unwrap();
         assert!(!States::are_there(root.path(), on.2.id()));
+    }
+
+    /// Every state that is listed can be taken up, to the same receipt.
+    fn each_can_be_taken_up(on: &(Runtime, Program, Execution), root: &Path, room: Room) {
+        // No state is wanted on the way.
+        let open = || States::open(root, on.2.id(), 1000, room).unwrap();
+        let kept = open().kept();
+        assert!(kept.len() >= 2, "{kept:?}");
+        let mut receipts = Vec::new();
+        for Kept { step, root, .. } in kept {
+            let mut states = open();
+            let snapshot = states.resume(root).unwrap_or_else(|error| panic!("step {step}: {error}"));
+            receipts
+                .push(go(on, Some(snapshot), &mut states, 99).unwrap_or_else(|fault| panic!("step {step}: {fault}")));
+        }
+        assert!(receipts.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn a_page_that_comes_back_to_an_old_value_is_kept_again_when_its_pack_has_gone() {
+        let on = guest(RETURNING);
+        let room = Room { states: 4, ..Room::DEFAULT };
+        for until in [9, 16, 25, 31, 38] {
+            let root = tempfile::tempdir().unwrap();
+            let mut states = States::open(root.path(), on.2.id(), 1, room).unwrap();
+            assert_eq!(go(&on, None, &mut states, until), Err(HostFault::Cancelled));
+            drop(states);
+            each_can_be_taken_up(&on, root.path(), room);
+        }
+    }
+
+    #[test]
+    fn states_of_a_run_at_another_pace_do_not_break_those_that_are_there() {
+        for on in [load(), guest(RETURNING)] {
+            let root = tempfile::tempdir().unwrap();
+            let room = Room { states: 5, ..Room::DEFAULT };
+            for every in [10, 7, 3] {
+                let mut states = States::open(root.path(), on.2.id(), every, room).unwrap();
+                go(&on, None, &mut states, 99).unwrap();
+            }
+            each_can_be_taken_up(&on, root.path(), room);
+        }
     }
 
     #[test]

@@ -5,7 +5,11 @@
 
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use samebit_spec::{content::BlobRef, id::BlobId, unit::Bytes};
-use std::io::{ErrorKind, Read};
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read},
+    sync::Arc,
+};
 
 /// The hashes of a blob's pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,48 @@ impl Outline {
     }
 }
 
+/// Outlines in memory. Beyond the room they have, the one that was longest unused goes, never the newest.
+#[derive(Debug, Default)]
+pub(crate) struct Outlines {
+    /// Each with when it was used last, in uses of any.
+    held: BTreeMap<BlobId, (u64, Arc<Outline>)>,
+    uses: u64,
+    pieces: usize,
+}
+
+impl Outlines {
+    /// Pieces of all outlines together: 128 MiB of hashes, of 256 GiB of blobs.
+    const PIECES_MAX: usize = 4 << 20;
+
+    pub(crate) fn get(&mut self, blob: &BlobId) -> Option<Arc<Outline>> {
+        self.uses += 1;
+        let (used, outline) = self.held.get_mut(blob)?;
+        *used = self.uses;
+        Some(Arc::clone(outline))
+    }
+
+    pub(crate) fn insert(&mut self, outline: Arc<Outline>) {
+        self.insert_within(outline, Self::PIECES_MAX);
+    }
+
+    fn insert_within(&mut self, outline: Arc<Outline>, most: usize) {
+        self.uses += 1;
+        self.pieces += outline.pieces.len();
+        let blob = outline.blob.id;
+        if let Some((_, old)) = self.held.insert(blob, (self.uses, outline)) {
+            self.pieces -= old.pieces.len();
+        }
+        while self.pieces > most && self.held.len() > 1 {
+            let Some(oldest) = self.held.iter().min_by_key(|(_, (used, _))| *used).map(|(blob, _)| *blob) else {
+                return;
+            };
+            if let Some((_, gone)) = self.held.remove(&oldest) {
+                self.pieces -= gone.pieces.len();
+            }
+        }
+    }
+}
+
 /// Reads until `into` is full or the file ends.
 fn fill(file: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
@@ -98,6 +144,20 @@ fn subtree(pieces: &[ChainingValue]) -> ChainingValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_outline_that_was_longest_unused_goes_and_never_the_newest() {
+        let outline = |byte: u8| Arc::new(Outline::of(&mut &*vec![byte; 3 * Outline::PIECE]).unwrap());
+        let all: Vec<Arc<Outline>> = (0..20).map(outline).collect();
+        let mut outlines = Outlines::default();
+        for outline in &all {
+            // Room for four of them; the first is used all the time.
+            outlines.insert_within(Arc::clone(outline), 12);
+            assert_eq!(outlines.get(&outline.blob.id).as_ref(), Some(outline), "the newest");
+            assert!(outlines.get(&all[0].blob.id).is_some(), "what is in use");
+        }
+        assert_eq!((outlines.held.len(), outlines.pieces), (4, 12));
+    }
 
     #[test]
     fn an_outline_names_the_blob_and_tells_its_pieces_from_others() {

@@ -1,6 +1,9 @@
 //! The store itself: names, atomic writes, verified reads.
 
-use crate::{BlobError, Scanned, folder, io, outline::Outline};
+use crate::{
+    BlobError, Scanned, folder, io,
+    outline::{Outline, Outlines},
+};
 use cap_std::{
     ambient_authority,
     fs::{Dir, File, OpenOptions},
@@ -31,8 +34,6 @@ const BATCH_FILES: usize = 256;
 const BATCH_BYTES: usize = 64 << 20;
 /// Threads that sync a batch: the journal of the file system commits concurrent syncs together.
 const SYNCERS: usize = 16;
-/// Outlines that are kept in memory: half a megabyte for each gigabyte of blob.
-const OUTLINES: usize = 64;
 /// A temporary file older than this has no living writer.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
@@ -55,7 +56,7 @@ struct Inner {
     /// Whether a kept blob survives a power cut.
     durable: bool,
     /// Of large blobs that were read in pieces, each made by reading the blob through once.
-    outlines: Mutex<BTreeMap<BlobId, Arc<Outline>>>,
+    outlines: Mutex<Outlines>,
 }
 
 static NEXT_TMP: AtomicU64 = AtomicU64::new(0);
@@ -203,7 +204,7 @@ impl BlobStore {
             return Err(BlobError::Missing { blob: blob.id });
         }
         let mut file = self.open_expecting(blob)?;
-        let known = self.outlines().get(&blob.id).cloned();
+        let known = self.outlines().get(&blob.id);
         let outline = match known {
             Some(outline) => outline,
             None => {
@@ -212,11 +213,7 @@ impl BlobStore {
                     return Err(self.set_aside(&blob.id, &made.blob()));
                 }
                 let made = Arc::new(made);
-                let mut outlines = self.outlines();
-                outlines.insert(blob.id, Arc::clone(&made));
-                if outlines.len() > OUTLINES {
-                    outlines.pop_first();
-                }
+                self.outlines().insert(Arc::clone(&made));
                 made
             }
         };
@@ -230,7 +227,7 @@ impl BlobStore {
         Err(self.set_aside(&blob.id, &found))
     }
 
-    fn outlines(&self) -> std::sync::MutexGuard<'_, BTreeMap<BlobId, Arc<Outline>>> {
+    fn outlines(&self) -> std::sync::MutexGuard<'_, Outlines> {
         self.inner.outlines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

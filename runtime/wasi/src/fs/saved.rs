@@ -76,8 +76,10 @@ impl Fs {
                             dir.next_cookie = next_cookie;
                             for (name, entry) in entries {
                                 let name: Arc<str> = Arc::from(name);
-                                dir.order.insert(entry.cookie, Arc::clone(&name));
-                                dir.names.insert(name, entry);
+                                let twice = dir.order.insert(entry.cookie, Arc::clone(&name)).is_some();
+                                if twice | dir.names.insert(name, entry).is_some() {
+                                    return Err(RestoreError::Unsound { what: "a name that is in a folder twice" });
+                                }
                             }
                             Kind::Dir(dir)
                         }
