@@ -109,6 +109,9 @@ fn windows_fit_or_are_refused() {
     check(&Op::MaxPool(window(&[0], &[0])), "f32[1, 1, 9]", "5: MaxPool: kernel is 0: at least 1");
     let dilated = Window { dilations: vec![2], ..window(&[3], &[1]) };
     check(&Op::MaxPool(dilated), "f32[1, 1, 9]", "5: MaxPool: dilations is 2: 1 where a pooling is padded");
+    check(&Op::MaxPool(window(&[2], &[1])), "f32[1, 1, 0]", "5: MaxPool: kernel is 2: fits the padded axis");
+    let both = Window { after: vec![1], ..window(&[2], &[1]) };
+    check(&Op::MaxPool(both), "f32[1, 1, 0]", "1: MaxPool: something to pool: [1, 1, 0] and []");
     let wide = window(&[65_536, 65_536], &[65_535, 65_535]);
     check(&Op::MaxPool(wide), "f32[1, 1, 2, 2]", "2: [65536, 65536] has more than 2147483647 elements");
     let huge = Window { dilations: vec![u32::MAX], ..window(&[u32::MAX], &[u32::MAX]) };
@@ -199,6 +202,12 @@ fn a_graph_is_refused_at_its_first_fault() {
     let wrong = Graph { nodes: vec![node(Op::Relu, &[0]), node(Op::MatMul, &[1, 0])], outputs: vec![] };
     let error = wrong.plan(&outside, 1 << 20).expect_err("inner lengths differ");
     assert_eq!((error.code(), error.to_string().as_str()), (1, "node 1: MatMul: one inner length: [3, 4] and [2, 3]"));
+    let attention = Graph { nodes: vec![node(Op::Attention { scale: 1.0.into() }, &[0, 0, 1])], outputs: vec![] };
+    let long = [of("f32[1000, 2]"), of("f32[1000, 1]")];
+    assert_eq!(
+        attention.plan(&long, 1 << 20),
+        Err(GraphError::Memory { node: 0, needed: 4_000 + 12_000_000, most: 1 << 20 })
+    );
     let many = Graph { nodes: vec![node(Op::Relu, &[0]); 4097], outputs: vec![] };
     assert_eq!(many.plan(&outside, 1 << 20).expect_err("too many nodes").code(), 16);
 }
@@ -214,7 +223,10 @@ fn fuel_grows_with_the_work_and_never_overflows() {
     assert_eq!(cost(&Op::MatMul, &["f32[64, 64]", "f32[64, 64]"]), 64 * 64 * 64 / 2 + 3 * 16_384 + 2_000);
     assert_eq!(cost(&Op::Reshape { dims: vec![4096] }, &["f32[64, 64]"]), 2_000);
     // A row taken out of a large table costs what is taken.
-    assert_eq!(cost(&Op::Gather { axis: 0 }, &["f32[1000000, 16]", "i32[2]"]), 2 * 2 * 64 + 2_000);
+    assert_eq!(cost(&Op::Gather { axis: 0 }, &["f32[1000000, 16]", "i32[2]"]), 2 * 2 * 64 + 2 * 4 + 2_000);
+    // Scores are work even where nothing comes of them.
+    let attention = Op::Attention { scale: 1.0.into() };
+    assert!(cost(&attention, &["f32[4000, 4]", "f32[4000, 4]", "f32[4000, 0]"]) > 4_000 * 4_000 * 12);
     let largest = cost(&Op::MatMul, &["f32[46340, 46340]", "f32[46340, 46340]"]);
     assert!(largest > 46_340u64.pow(3) / 2, "{largest}");
     let deep = cost(&Op::MatMul, &["f32[1, 2147483647]", "f32[2147483647, 1]"]);

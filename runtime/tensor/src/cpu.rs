@@ -39,7 +39,11 @@ pub fn eval(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
 /// As [`oracle::eval`].
 pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
     let types: Vec<&TensorType> = inputs.iter().map(|input| input.of()).collect();
-    let of = infer(op, &types)?.remove(0);
+    let mut outputs = infer(op, &types)?;
+    if let Some(outputs) = oracle::trivial(op, inputs, &outputs)? {
+        return Ok(outputs);
+    }
+    let of = outputs.remove(0);
     let floats = inputs.iter().all(|input| matches!(input.data(), Data::F32(_)));
     let last = |axis: u8| usize::from(axis) + 1 == inputs[0].of().shape.rank();
     let data = match op {
@@ -75,8 +79,6 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
         Op::LayerNormalization { axis, epsilon } => along::layer_norm(level, inputs, (*axis).into(), epsilon.value()),
         Op::RmsNormalization { axis, epsilon } => along::rms_norm(level, inputs, (*axis).into(), epsilon.value()),
         Op::Transpose { order } => elementwise::transpose(inputs[0], order, &of.shape),
-        // Nothing moves.
-        Op::Reshape { .. } => inputs[0].data().clone(),
         _ => return oracle::eval(op, inputs),
     };
     Ok(vec![Tensor::made(of, data)])

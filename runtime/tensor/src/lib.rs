@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod math;
 pub mod number;
 pub mod oracle;
+mod space;
 mod value;
 
 pub use samebit_spec::tensor::{

@@ -59,7 +59,8 @@ pub struct Tensor(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     of: TensorType,
-    data: Data,
+    /// Shared with the same elements under other dimensions.
+    data: Arc<Data>,
     /// The form in which a product reads it as its right operand, made at the first product and kept.
     packed: OnceLock<Packed>,
 }
@@ -102,7 +103,7 @@ impl Tensor {
     /// What a backend made itself.
     pub(crate) fn made(of: TensorType, data: Data) -> Self {
         debug_assert!(data.dtype() == of.dtype && data.len() as u64 == of.shape.elements(), "{of}");
-        Self(Arc::new(Inner { of, data, packed: OnceLock::new() }))
+        Self(Arc::new(Inner { of, data: Arc::new(data), packed: OnceLock::new() }))
     }
 
     /// Reads little-endian elements without gaps.
@@ -126,7 +127,7 @@ impl Tensor {
     /// The elements as little-endian bytes without gaps.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        match &self.0.data {
+        match &*self.0.data {
             Data::F32(data) => data.iter().flat_map(|element| element.to_le_bytes()).collect(),
             Data::F16(data) => data.iter().flat_map(|element| element.to_le_bytes()).collect(),
             Data::I32(data) => data.iter().flat_map(|element| element.to_le_bytes()).collect(),
@@ -153,12 +154,30 @@ impl Tensor {
         &self.0.data
     }
 
+    /// The same elements under other dimensions, without a copy.
+    pub(crate) fn reshaped(&self, of: TensorType) -> Self {
+        debug_assert!(of.dtype == self.0.of.dtype && of.bytes() == self.0.of.bytes(), "{of}");
+        Self(Arc::new(Inner { of, data: Arc::clone(&self.0.data), packed: OnceLock::new() }))
+    }
+
+    /// A tensor of no elements.
+    pub(crate) fn empty(of: TensorType) -> Self {
+        let data = match of.dtype {
+            Dtype::F32 => Data::F32(Vec::new()),
+            Dtype::F16 => Data::F16(Vec::new()),
+            Dtype::I32 => Data::I32(Vec::new()),
+            Dtype::I8 => Data::I8(Vec::new()),
+            Dtype::U8 => Data::U8(Vec::new()),
+        };
+        Self::made(of, data)
+    }
+
     /// The elements of an `f32` tensor.
     ///
     /// # Panics
     /// Of another one: [`samebit_spec::tensor::infer`] has checked what an operation reads.
     pub(crate) fn floats(&self) -> &[f32] {
-        match &self.0.data {
+        match &*self.0.data {
             Data::F32(data) => data,
             other => unreachable!("checked as f32, and is {}", other.dtype()),
         }
@@ -169,13 +188,21 @@ impl Tensor {
     /// # Panics
     /// Of another one, as [`Self::floats`].
     pub(crate) fn integers(&self) -> &[i32] {
-        match &self.0.data {
+        match &*self.0.data {
             Data::I32(data) => data,
             other => unreachable!("checked as i32, and is {}", other.dtype()),
         }
     }
 
+    /// The kept layout, made by `pack` when there is none. Two threads may make it at once and one of them be kept: a
+    /// lock held while threads of the pool work would wait for itself.
     pub(crate) fn packed(&self, pack: impl FnOnce() -> Packed) -> &Packed {
-        self.0.packed.get_or_init(pack)
+        match self.0.packed.get() {
+            Some(packed) => packed,
+            None => {
+                let made = pack();
+                self.0.packed.get_or_init(|| made)
+            }
+        }
     }
 }

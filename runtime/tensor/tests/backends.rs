@@ -1,7 +1,7 @@
 //! T2: every backend gives the oracle's bits, for every operation, on every instruction set and number of threads.
 
 use samebit_tensor::{
-    Dtype, Op, Tensor,
+    Data, Dtype, Op, Tensor, TensorType, Window,
     cases::{Case, Numbers, Source, cases},
     cpu::{self, Level},
     oracle,
@@ -69,6 +69,55 @@ fn the_fast_backend_gives_the_bits_of_the_oracle_on_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
         pool.install(|| large().iter().for_each(|case| check(case, Level::best())));
     }
+}
+
+/// A dimension of 0 makes a tensor empty and leaves the others as large as they may be: nothing may walk over them.
+#[test]
+fn what_has_no_elements_is_done_at_once_whatever_its_other_dimensions_are() {
+    const MOST: u32 = (1 << 31) - 1;
+    let empty = |dims: &[u32]| Tensor::f32(dims, &[]).expect("within limits");
+    let indices = |dims: &[u32], data: Vec<i32>| {
+        let of = TensorType::new(Dtype::I32, dims).expect("within limits");
+        Tensor::new(of, Data::I32(data)).expect("as many as there are")
+    };
+    let small = Tensor::f32(&[1, 1, 1], &[1.0]).expect("within limits");
+    let wide = empty(&[MOST, 0]);
+    let window = |kernel: u32, before: u32| Window {
+        kernel: vec![kernel],
+        strides: vec![1],
+        dilations: vec![1],
+        before: vec![before],
+        after: vec![0],
+    };
+    let pool = Window { kernel: vec![46_340; 2], before: vec![46_339; 2], ..square() };
+    let list: Vec<(Op, Vec<Tensor>)> = vec![
+        (Op::Concat { axis: 1 }, vec![wide.clone(); 64]),
+        (Op::Reshape { dims: vec![MOST, 0] }, vec![empty(&[0])]),
+        (Op::Gather { axis: 1 }, vec![empty(&[46_340, 1, 0]), indices(&[46_340], vec![0; 46_340])]),
+        (Op::MatMul, vec![empty(&[MOST, 0, 1]), small.clone()]),
+        (Op::Attention { scale: 1.0.into() }, vec![empty(&[MOST, 0, 1]), small.clone(), small.clone()]),
+        (Op::ReduceSum { axes: vec![2], keep: false }, vec![empty(&[MOST, 0, 1])]),
+        (Op::Softmax { axis: 0 }, vec![empty(&[0, MOST])]),
+        (Op::TopK { axis: 1, k: 0, largest: true }, vec![wide.clone()]),
+        (Op::Transpose { order: vec![1, 0] }, vec![wide]),
+        (Op::Conv { window: window(1, 40), groups: 1 }, vec![empty(&[1, 1, 0]), small]),
+        // One element, and a window that lies in the padding but for that.
+        (Op::MaxPool(pool.clone()), vec![Tensor::f32(&[1, 1, 1, 1], &[-2.0]).expect("within limits")]),
+        (
+            Op::AveragePool { window: pool, count_padding: true },
+            vec![Tensor::f32(&[1, 1, 1, 1], &[-2.0]).expect("within limits")],
+        ),
+    ];
+    for (op, inputs) in list {
+        let name = format!("{} of {}", op.name(), inputs[0].of());
+        check(&Case { name, op, inputs }, Level::best());
+    }
+    let outside = oracle::eval(&Op::Gather { axis: 1 }, &[&empty(&[0, 7]), &indices(&[2], vec![3, 9])]);
+    assert_eq!(outside.expect_err("9 is behind the end").to_string(), "Gather: index 9 at 1 is outside an axis of 7");
+}
+
+fn square() -> Window {
+    Window { kernel: vec![1; 2], strides: vec![1; 2], dilations: vec![1; 2], before: vec![0; 2], after: vec![0; 2] }
 }
 
 #[test]

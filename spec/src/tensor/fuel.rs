@@ -4,7 +4,7 @@
 //! Rates are in sixteenths of a fuel; one fuel is what the table of chapter 03 means by it. They were measured on the
 //! CPU backend, one thread (`cargo xtask bench tensor`).
 
-use super::{Dtype, Op, TensorType};
+use super::{Dtype, Op, TensorType, infer::scores};
 
 /// Of any operation: the call, the check, the allocation.
 const BASE: u64 = 2_000;
@@ -51,9 +51,9 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
         }
         Op::Attention { .. } => {
             // Two products over the scores, and a softmax on them.
-            let value = u128::from(inner(2)).max(1);
-            let scores = made / value * u128::from(inputs[1].shape.dims().iter().rev().nth(1).copied().unwrap_or(0));
-            macs(scores, u128::from(inner(0)) + value, PER_MAC) + scores * u128::from(PER_FUNCTION + PER_DIVIDE)
+            let scores = u128::from(scores(&inputs[0].shape, &inputs[1].shape));
+            macs(scores, u128::from(inner(0)) + u128::from(inner(2)), PER_MAC)
+                + scores * u128::from(PER_FUNCTION + PER_DIVIDE)
         }
         Op::Exp | Op::Log | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Gelu(_) => made * u128::from(PER_FUNCTION),
         Op::Softmax { .. } => made * u128::from(PER_FUNCTION + PER_DIVIDE),
@@ -89,12 +89,23 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
         Op::Gather { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Pad { .. } => {
             // A gathered operand may be far larger than what is taken from it.
             let sizes = outputs.iter().map(|output| u128::from(output.bytes())).sum::<u128>();
-            return settle(2 * sizes * u128::from(PER_BYTE));
+            let indices = if matches!(op, Op::Gather { .. }) { inputs[1].bytes() } else { 0 };
+            return settle((2 * sizes + u128::from(indices)) * u128::from(PER_BYTE));
         }
         // Only the dimensions change.
         Op::Reshape { .. } => return BASE,
     };
     settle(work + moved * u128::from(PER_BYTE))
+}
+
+/// Bytes that the definition of `op` makes on the way, beside its results: counted with them against the job's memory.
+#[must_use]
+pub fn scratch(op: &Op, inputs: &[&TensorType]) -> u64 {
+    match op {
+        // The scores, the scores with their mask, the weights.
+        Op::Attention { .. } => scores(&inputs[0].shape, &inputs[1].shape).saturating_mul(3 * Dtype::F32.size()),
+        _ => 0,
+    }
 }
 
 fn macs(outputs: u128, inner: u128, rate: u64) -> u128 {

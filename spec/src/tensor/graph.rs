@@ -3,7 +3,7 @@
 //! Values are numbered: first those from outside, then each node's in order. A node names only values before it, so a
 //! graph has no cycle by construction.
 
-use super::{GRAPH_VALUES_MAX, NODES_MAX, Op, TensorError, TensorType, fuel, infer};
+use super::{GRAPH_VALUES_MAX, NODES_MAX, Op, TensorError, TensorType, fuel, infer, scratch};
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -91,7 +91,7 @@ pub struct Plan {
     pub types: Vec<TensorType>,
     /// Fuel of all nodes.
     pub fuel: u64,
-    /// Bytes of all values that the nodes make.
+    /// Bytes of all values that the nodes make, and of what is made on the way to the node that makes most.
     pub bytes: u64,
 }
 
@@ -111,6 +111,7 @@ impl Graph {
             }
         }
         let mut plan = Plan { types: outside.to_vec(), fuel: 0, bytes: 0 };
+        let mut on_the_way = 0;
         for (at, node) in self.nodes.iter().enumerate() {
             let made = {
                 let operands = node
@@ -120,16 +121,19 @@ impl Graph {
                     .collect::<Result<Vec<&TensorType>, GraphError>>()?;
                 let made = infer(&node.op, &operands).map_err(|error| GraphError::Node { node: at, error })?;
                 plan.fuel = plan.fuel.saturating_add(fuel(&node.op, &operands, &made));
+                on_the_way = scratch(&node.op, &operands).max(on_the_way);
                 made
             };
             for value in &made {
                 plan.bytes = plan.bytes.saturating_add(value.bytes());
             }
-            if plan.bytes > bytes_max {
-                return Err(GraphError::Memory { node: at, needed: plan.bytes, most: bytes_max });
+            let needed = plan.bytes.saturating_add(on_the_way);
+            if needed > bytes_max {
+                return Err(GraphError::Memory { node: at, needed, most: bytes_max });
             }
             plan.types.extend(made);
         }
+        plan.bytes = plan.bytes.saturating_add(on_the_way);
         for value in &self.outputs {
             named(&plan.types, self.nodes.len(), *value)?;
         }

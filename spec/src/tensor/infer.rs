@@ -326,6 +326,9 @@ fn conv(
 fn pool(name: &'static str, inputs: &[&TensorType], window: &Window) -> Result<Vec<TensorType>, TensorError> {
     let shape = &inputs[0].shape;
     let spatial = spatial(name, window, shape)?;
+    if shape.dims()[2..].contains(&0) {
+        return Err(shapes(name, "something to pool", shape, Shape::scalar()));
+    }
     for (at, kernel) in window.kernel.iter().enumerate() {
         for (attribute, found) in [("before", window.before[at]), ("after", window.after[at])] {
             // So that every window holds an element.
@@ -459,6 +462,12 @@ fn slice(name: &'static str, inputs: &[&TensorType], lists: [&Vec<u32>; 3]) -> R
         dims.push((ends[axis] - starts[axis]).div_ceil(steps[axis]));
     }
     Ok(vec![TensorType { dtype: inputs[0].dtype, shape: Shape::new(&dims)? }])
+}
+
+/// Elements of the scores of `Attention`, which [`infer`] has accepted.
+pub(super) fn scores(query: &Shape, key: &Shape) -> u64 {
+    let name = "Attention";
+    flip(name, key).and_then(|key| product(name, query, &key)).map_or(u64::MAX, |scores| scores.elements())
 }
 
 /// `[.., m, k] x [.., k, n] -> [.., m, n]`, outer axes broadcast.

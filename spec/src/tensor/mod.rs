@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt;
 
-pub use fuel::fuel;
+pub use fuel::{fuel, scratch};
 pub use graph::{Graph, GraphError, Node, Plan, ValueId};
 pub use infer::{broadcast, infer, strides, window_len};
 pub use op::{Bits, Gelu, Op, Window};

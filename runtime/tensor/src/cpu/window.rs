@@ -4,7 +4,7 @@ use super::{
     Level, elementwise,
     gemm::{self, Matrix, Right},
 };
-use crate::{Data, Tensor};
+use crate::{Data, Tensor, space::Space};
 use core::ops::Range;
 use samebit_spec::tensor::{Dtype, Op, Shape, TensorType, Window};
 
@@ -30,7 +30,7 @@ pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: us
         let rows = &weights.floats()[group * own * inner..(group + 1) * own * inner];
         for start in (0..area).step_by(step) {
             let count = step.min(area - start);
-            let columns = space.columns(&x.floats()[first..first + depth * plane], start..start + count);
+            let columns = space.columns(&x.floats()[first..first + depth * plane], depth, start..start + count);
             let matrix = Matrix { data: &columns, k: inner, n: count, turned: false };
             let mut part = vec![0.0; own * count];
             gemm::multiply(level, rows, Right::Given(&matrix), &mut part);
@@ -48,39 +48,17 @@ pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: us
     elementwise::two(level, &Op::Add, &product, &Tensor::made(stretched, bias.data().clone()), shape)
 }
 
-/// A window over one or two axes, as two: a missing one has length 1.
-struct Space {
-    dims: [usize; 2],
-    places: [usize; 2],
-    kernel: [usize; 2],
-    strides: [usize; 2],
-    dilations: [usize; 2],
-    before: [usize; 2],
-}
-
 impl Space {
-    fn new(window: &Window, dims: &[u32], places: &[u32]) -> Self {
-        let two = |list: &[u32], missing: usize| match *list {
-            [one] => [missing, one as usize],
-            [one, other] => [one as usize, other as usize],
-            _ => unreachable!("checked as one or two axes"),
-        };
-        Self {
-            dims: two(dims, 1),
-            places: two(places, 1),
-            kernel: two(&window.kernel, 1),
-            strides: two(&window.strides, 1),
-            dilations: two(&window.dilations, 1),
-            before: two(&window.before, 0),
-        }
-    }
-
     /// `[channels * kernel, places]` for some of the places of the result: the element that each place of the kernel
     /// meets there, `+0` in the padding.
-    fn columns(&self, data: &[f32], places: Range<usize>) -> Vec<f32> {
+    fn columns(&self, data: &[f32], channels: usize, places: Range<usize>) -> Vec<f32> {
         let kernel = self.kernel[0] * self.kernel[1];
-        let area = (self.dims[0] * self.dims[1]).max(1);
-        let mut columns = vec![0.0; data.len() / area * kernel * places.len()];
+        let area = self.dims[0] * self.dims[1];
+        let mut columns = vec![0.0; channels * kernel * places.len()];
+        if area == 0 {
+            // There is nothing but padding.
+            return columns;
+        }
         let mut rows = columns.chunks_exact_mut(places.len());
         for plane in data.chunks_exact(area) {
             for at in 0..kernel {
@@ -94,10 +72,5 @@ impl Space {
             }
         }
         columns
-    }
-
-    fn inside(&self, axis: usize, place: usize, at: usize) -> Option<usize> {
-        let padded = place * self.strides[axis] + at * self.dilations[axis];
-        padded.checked_sub(self.before[axis]).filter(|at| *at < self.dims[axis])
     }
 }

@@ -22,17 +22,23 @@ pub(super) fn gather(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Data, 
 }
 
 /// Indices counted from the end brought to the front, each inside the axis.
-pub(crate) fn picked(indices: &[i32], len: u32) -> Result<Vec<usize>, TensorError> {
-    let inside = |(position, index): (usize, &i32)| {
-        let from_front = i64::from(*index) + if *index < 0 { i64::from(len) } else { 0 };
-        usize::try_from(from_front).ok().filter(|at| *at < len as usize).ok_or(TensorError::Index {
-            op: "Gather",
-            index: *index,
-            position: position as u64,
-            len,
-        })
-    };
-    indices.iter().enumerate().map(inside).collect()
+fn picked(indices: &[i32], len: u32) -> Result<Vec<usize>, TensorError> {
+    indices.iter().enumerate().map(|(position, index)| inside(position, *index, len)).collect()
+}
+
+/// Whether every index is inside the axis.
+pub(super) fn check(indices: &[i32], len: u32) -> Result<(), TensorError> {
+    indices.iter().enumerate().try_for_each(|(position, index)| inside(position, *index, len).map(|_| ()))
+}
+
+fn inside(position: usize, index: i32, len: u32) -> Result<usize, TensorError> {
+    let from_front = i64::from(index) + if index < 0 { i64::from(len) } else { 0 };
+    usize::try_from(from_front).ok().filter(|at| *at < len as usize).ok_or(TensorError::Index {
+        op: "Gather",
+        index,
+        position: position as u64,
+        len,
+    })
 }
 
 pub(super) fn concat(inputs: &[&Tensor], axis: usize) -> Data {
@@ -75,10 +81,6 @@ pub(super) fn transpose(x: &Tensor, order: &[u8], shape: &Shape) -> Data {
     let lengths = strides(&x.of().shape);
     let offset = |index: Vec<usize>| index.iter().zip(order).map(|(at, axis)| at * lengths[usize::from(*axis)]).sum();
     pick(x, each(shape).map(offset))
-}
-
-pub(super) fn reshape(x: &Tensor) -> Data {
-    x.data().clone()
 }
 
 pub(super) fn pad(x: &Tensor, before: &[u32], value: u32, shape: &Shape) -> Data {
