@@ -2,6 +2,8 @@
 
 use crate::op::{Code, Costs, Op, constant_length, may_be_odd};
 use core::ops::Range;
+use std::collections::BTreeMap;
+use wasm_encoder::Encode as _;
 use wasmparser::{
     BinaryReaderError, BlockType, BrTable, FrameKind, FrameStack, FuncType, FunctionBody, ValType, VisitOperator,
     VisitSimdOperator,
@@ -368,4 +370,38 @@ impl<'a> VisitSimdOperator<'a> for Collect<'_> {
 /// Index of an operator. A body has at most `FUNCTION_BYTES_MAX` bytes, so it fits.
 pub(crate) fn position(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// Function types of the rewriter's own, each once, in the order in which they were asked for. A module can ask for as
+/// many as it has bodies, so none is looked for by going through the others.
+#[derive(Default)]
+pub(crate) struct OwnTypes {
+    list: Vec<(Vec<wasm_encoder::ValType>, Vec<wasm_encoder::ValType>)>,
+    /// By their encoding.
+    known: BTreeMap<Vec<u8>, u32>,
+}
+
+impl OwnTypes {
+    /// The number of a type, and whether it is new.
+    pub(crate) fn number(
+        &mut self,
+        params: &[wasm_encoder::ValType],
+        results: &[wasm_encoder::ValType],
+    ) -> (u32, bool) {
+        let mut key = Vec::new();
+        params.encode(&mut key);
+        results.encode(&mut key);
+        if let Some(number) = self.known.get(&key) {
+            return (*number, false);
+        }
+        let number = position(self.list.len());
+        self.known.insert(key, number);
+        self.list.push((params.to_vec(), results.to_vec()));
+        (number, true)
+    }
+
+    /// All of them, in order.
+    pub(crate) fn all(&self) -> &[(Vec<wasm_encoder::ValType>, Vec<wasm_encoder::ValType>)] {
+        &self.list
+    }
 }

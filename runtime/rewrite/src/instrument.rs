@@ -10,7 +10,7 @@ use crate::{
     admit::{Exported, Facts, invalid},
     calls::{self, Plan},
     emit::{self, Added, Code, Halt, Parts, Targets},
-    function::{Function, Ops, Types, position},
+    function::{Function, Ops, OwnTypes, Types, position},
     global_export, nan,
     op::Costs,
     segments::{self, Callees, Charges, Look},
@@ -77,7 +77,7 @@ struct House<'f> {
     extras: Vec<Extra>,
     indices: BTreeMap<Extra, u32>,
     /// Types beside the module's own and their metered forms.
-    types: Vec<(Vec<ValType>, Vec<ValType>)>,
+    types: OwnTypes,
     has_memory: bool,
 }
 
@@ -140,7 +140,7 @@ impl<'f> House<'f> {
             },
             extras: Vec::new(),
             indices: BTreeMap::new(),
-            types: Vec::new(),
+            types: OwnTypes::default(),
             has_memory: facts.memory.is_some(),
         };
         let mut extras = vec![Extra::Draw, Extra::Last];
@@ -203,12 +203,7 @@ impl<'f> House<'f> {
 
     /// Index of a type of the rewriter's own.
     fn own_type(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
-        let known = self.types.iter().position(|known| known.0 == params && known.1 == results);
-        let at = known.unwrap_or_else(|| {
-            self.types.push((params.to_vec(), results.to_vec()));
-            self.types.len() - 1
-        });
-        self.added.metered * 2 + position(at)
+        self.added.metered * 2 + self.types.number(params, results).0
     }
 
     fn encode(&mut self, bytes: &[u8]) -> Result<Rewritten, reencode::Error> {
@@ -341,7 +336,7 @@ impl<'f> House<'f> {
                 types.ty().function(of(ty.params())?, of(ty.results())?);
             }
         }
-        for (params, results) in &self.types {
+        for (params, results) in self.types.all() {
             types.ty().function(params.iter().copied(), results.iter().copied());
         }
         Ok(types)

@@ -28,6 +28,7 @@ pub(crate) use atomic::Atomic;
 use crate::{
     At, Counted, Refusal,
     admit::{bounded, invalid},
+    function::OwnTypes,
 };
 use samebit_spec::param;
 use survey::Survey;
@@ -119,19 +120,17 @@ fn encoding(error: reencode::Error) -> Refusal {
 struct Types {
     section: TypeSection,
     count: u32,
-    own: Vec<(Vec<ValType>, Vec<ValType>)>,
+    own: OwnTypes,
 }
 
 impl Types {
     /// Index of a type of the pass's own.
     fn index(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
-        let known = self.own.iter().position(|(p, r)| p == params && r == results);
-        let position = known.unwrap_or_else(|| {
+        let (number, is_new) = self.own.number(params, results);
+        if is_new {
             self.section.ty().function(params.iter().copied(), results.iter().copied());
-            self.own.push((params.to_vec(), results.to_vec()));
-            self.own.len() - 1
-        });
-        self.count.saturating_add(u32::try_from(position).unwrap_or(u32::MAX))
+        }
+        self.count.saturating_add(number)
     }
 }
 
@@ -152,7 +151,7 @@ const ORDER: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
 
 fn write(bytes: &[u8], survey: &Survey, added: Option<Added>) -> Result<Vec<u8>, Refusal> {
     let pass = &mut RoundtripReencoder;
-    let mut types = Types { section: TypeSection::new(), count: 0, own: Vec::new() };
+    let mut types = Types { section: TypeSection::new(), count: 0, own: OwnTypes::default() };
     for ty in &survey.types {
         types.section.ty().function(lowered_all(ty.params())?, lowered_all(ty.results())?);
     }
