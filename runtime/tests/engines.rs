@@ -142,6 +142,15 @@ fn a_run_that_is_stopped_ends_soon_wherever_it_is_and_the_next_is_as_if_it_had_n
         ),
         command("", "(loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 65536)) (br 0))"),
         command("", "(loop (drop (call $yield)) (br 0))"),
+        // Loops whose turns are known and paid for before they begin.
+        command(
+            "(func $count (local i32) (loop (local.set 0 (i32.add (local.get 0) (i32.const 1))) (br_if 0 (i32.ne (local.get 0) (i32.const 10000000)))))",
+            "(loop (call $count) (br 0))",
+        ),
+        command(
+            "(func $count (local i32) (loop (local.set 0 (i32.add (local.get 0) (i32.const 1))) (br_if 0 (i32.ne (local.get 0) (i32.const 0)))))",
+            "(loop (call $count) (br 0))",
+        ),
     ];
     let next = load(&command(
         "",

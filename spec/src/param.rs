@@ -109,6 +109,9 @@ pub const MEMORY_PAGES_MAX: u64 = MEMORY_MAX.0 / (64 << 10);
 /// Fuel that a running module takes in hand at a time. Source: `spec/03-execution.md`, section 8: large enough that
 /// taking it costs nothing, small enough that a trap, which forfeits it, costs little; about a millisecond.
 pub const FUEL_CHUNK: u64 = 1 << 20;
+/// Fuel of a counted loop that is charged at once; a dearer one looks at the meter on its way. Source: a run that the host
+/// stops goes on for as long as one of them takes, some 35 ms, and 40 s of code that misses every cache.
+pub const COUNTED_FUEL_MAX: u64 = 1 << 28;
 /// Bit of a running module's meter that says that the fuel in hand is used up. Fuel is below it, stack height
 /// from the next bit on.
 pub const METER_FUEL_SIGN: u32 = 21;

@@ -456,13 +456,16 @@ impl<T: Targets> Writer<'_, T> {
         let cost = charge.cost.cast_signed();
         self.code.op(&Instruction::I64ExtendI32U).i64(1).op(&Instruction::I64Add);
         self.code.i64(cost).op(&Instruction::I64Mul).op(&Instruction::LocalTee(total));
-        // What is more than is ever in hand comes from the pool, if it is there.
+        // What is more than is ever in hand comes from the pool, if it is there; all but a chunk, which is then more than
+        // is in hand, so that the look below takes it from the pool as well and hears whether the host wants a stop.
         let most = (param::METER_STRIDE_MAX / 2).cast_signed();
         self.code.i64(most).op(&Instruction::I64GtU).rarely();
         self.code.get(total).op(&Instruction::GlobalGet(added.pool)).op(&Instruction::I64GtS);
-        self.code.op(&Instruction::BrIf(1));
-        self.code.op(&Instruction::GlobalGet(added.pool)).get(total).op(&Instruction::I64Sub);
-        self.code.op(&Instruction::GlobalSet(added.pool)).i64(0).set(total).end();
+        self.code.get(total).i64(param::COUNTED_FUEL_MAX.cast_signed()).op(&Instruction::I64GtS);
+        self.code.op(&Instruction::I32Or).op(&Instruction::BrIf(1));
+        let chunk = param::FUEL_CHUNK.cast_signed();
+        self.code.op(&Instruction::GlobalGet(added.pool)).get(total).op(&Instruction::I64Sub).i64(chunk);
+        self.code.op(&Instruction::I64Add).op(&Instruction::GlobalSet(added.pool)).i64(chunk).set(total).end();
         self.code.get(meter).get(total).op(&Instruction::I64Sub).set(meter);
         self.code.look(meter, Look::Inline, added);
         self.code.op(&Instruction::Loop(BlockType::Empty));
