@@ -9,6 +9,7 @@
 //! - T3: what the types of operands decide is refused before anything is computed.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod backend;
 pub mod cases;
 pub mod cpu;
 pub mod math;
@@ -17,7 +18,8 @@ pub mod oracle;
 mod space;
 mod value;
 
+pub use backend::{Backend, Cpu, Failure, Fault, Oracle};
 pub use samebit_spec::tensor::{
-    Bits, Dtype, Gelu, Graph, GraphError, Node, Op, Shape, TensorError, TensorType, Window,
+    Bits, Dtype, Gelu, Graph, GraphError, Node, Op, Plan, Shape, TensorError, TensorType, Window,
 };
 pub use value::{Data, Tensor, WrongLength};

@@ -206,3 +206,12 @@ impl Tensor {
         }
     }
 }
+
+/// Equal types and equal bits: two NaN of one payload are the same, `-0` and `+0` are not.
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.of() == other.of() && self.to_bytes() == other.to_bytes()
+    }
+}
+
+impl Eq for Tensor {}

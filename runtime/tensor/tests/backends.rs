@@ -1,7 +1,7 @@
 //! T2: every backend gives the oracle's bits, for every operation, on every instruction set and number of threads.
 
 use samebit_tensor::{
-    Data, Dtype, Op, Tensor, TensorType, Window,
+    Backend, Cpu, Data, Dtype, Failure, Fault, Graph, GraphError, Node, Op, Oracle, Tensor, TensorType, Window,
     cases::{Case, Numbers, Source, cases},
     cpu::{self, Level},
     oracle,
@@ -141,3 +141,52 @@ fn a_case_names_the_same_numbers_on_every_machine() {
 
 /// FNV-1a of all operands of `cases(1)`.
 const SUM: u64 = 0xd70d_aac1_9a7e_994b;
+
+/// A layer with a value that two nodes read, one that none reads, and an output that is also an operand.
+fn layer() -> (Graph, Vec<Tensor>) {
+    let mut source = Source::new(3);
+    let outside = [&[9, 30][..], &[30, 12], &[12]].map(|dims| source.floats(dims, Numbers::Moderate)).to_vec();
+    let node = |op, inputs: &[u32]| Node { op, inputs: inputs.to_vec() };
+    let nodes = vec![
+        node(Op::MatMul, &[0, 1]),
+        node(Op::Exp, &[0]),
+        node(Op::Add, &[3, 2]),
+        node(Op::Softmax { axis: 1 }, &[5]),
+        node(Op::Mul, &[5, 6]),
+    ];
+    (Graph { nodes, outputs: vec![7, 5, 0] }, outside)
+}
+
+#[test]
+fn a_graph_has_the_same_outputs_on_the_cpu_and_by_the_oracle() {
+    let (graph, outside) = layer();
+    let types: Vec<TensorType> = outside.iter().map(|tensor| tensor.of().clone()).collect();
+    let plan = graph.plan(&types, u64::MAX).expect("a layer");
+    let run = |backend: &dyn Backend| -> Vec<Vec<u8>> {
+        let made = backend.run(&graph, &plan, &outside, &|| false).expect("a layer");
+        made.iter().map(Tensor::to_bytes).collect()
+    };
+    let made = run(&Cpu);
+    assert_eq!(made, run(&Oracle));
+    assert_eq!(made[2], outside[0].to_bytes(), "a value from outside may come back");
+    assert_eq!(Cpu.run(&graph, &plan, &outside, &|| true), Err(Failure::Fault(Fault::Stopped)));
+}
+
+#[test]
+fn an_index_outside_its_axis_names_its_node() {
+    let of = TensorType::new(Dtype::I32, &[2]).expect("small");
+    let outside = vec![
+        Tensor::f32(&[3], &[1.0, 2.0, 3.0]).expect("small"),
+        Tensor::new(of, Data::I32(vec![0, 3])).expect("small"),
+    ];
+    let gather = Node { op: Op::Gather { axis: 0 }, inputs: vec![2, 1] };
+    let graph = Graph { nodes: vec![Node { op: Op::Neg, inputs: vec![0] }, gather], outputs: vec![3] };
+    let types: Vec<TensorType> = outside.iter().map(|tensor| tensor.of().clone()).collect();
+    let plan = graph.plan(&types, u64::MAX).expect("types go together");
+    for backend in [&Cpu as &dyn Backend, &Oracle] {
+        match backend.run(&graph, &plan, &outside, &|| false) {
+            Err(Failure::Refused(GraphError::Node { node: 1, error })) => assert_eq!(error.code(), 6, "{error}"),
+            other => panic!("{}: {other:?}", backend.describe()),
+        }
+    }
+}
