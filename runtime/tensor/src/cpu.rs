@@ -6,8 +6,10 @@
 
 mod along;
 mod elementwise;
+mod forms;
 mod gemm;
 mod integer;
+mod room;
 mod simd;
 mod window;
 

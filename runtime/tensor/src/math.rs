@@ -6,7 +6,7 @@
 //! written without a branch that depends on the number, so a compiler may turn a loop over them into vector code; the
 //! bits do not depend on whether it does.
 
-use crate::number::{NAN, add, canon, div, mul};
+use crate::number::{NAN, add, canon, div, kept, mul};
 use core::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use samebit_spec::tensor::Gelu;
 
@@ -17,7 +17,7 @@ const LN_2_LOW: f32 = f32::from_bits(0xb95e_8083);
 const ROUND: f32 = 12_582_912.0;
 const ROUND_BITS: i32 = 0x4b40_0000;
 /// The nearest to `sqrt(2 / pi)`.
-const SQRT_2_OVER_PI: f32 = f32::from_bits(0x3f4c_422a);
+pub(crate) const SQRT_2_OVER_PI: f32 = f32::from_bits(0x3f4c_422a);
 
 /// `(e^r - 1 - r) / r^2` for `|r| <= ln(2) / 2`, within `2^-28` of `e^r`.
 const EXP: [u32; 5] = [0x3f00_0000, 0x3e2a_aa47, 0x3d2a_aa2f, 0x3c09_1df0, 0x3ab6_da72];
@@ -51,8 +51,25 @@ fn polynomial<const N: usize>(coefficients: &[u32; N], x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn nan_of(x: f32, otherwise: f32) -> f32 {
+pub(crate) fn nan_of(x: f32, otherwise: f32) -> f32 {
     if x.is_nan() { f32::from_bits(NAN) } else { otherwise }
+}
+
+/// The bits of `e^x` for `x` from -87 to 89: beyond a binary32 number's when that is too large or below `2^-126`.
+#[inline(always)]
+pub(crate) fn exp_bits(x: f32) -> i32 {
+    let rounded = x * LOG2_E + ROUND;
+    let power = rounded - ROUND;
+    let exponent = rounded.to_bits().cast_signed().wrapping_sub(ROUND_BITS);
+    let rest = (x - power * LN_2_HIGH) - power * LN_2_LOW;
+    let close = ((rest * rest) * polynomial(&EXP, rest) + rest) + 1.0;
+    close.to_bits().cast_signed().wrapping_add(exponent << 23)
+}
+
+/// [`exp`] of a number from -87 to 20, where the result is never too small or too large.
+#[inline(always)]
+pub(crate) fn exp_near(x: f32) -> f32 {
+    f32::from_bits(exp_bits(x).cast_unsigned())
 }
 
 /// `e^x`: within 1.01 ULP; `+0` where that is below `2^-125`.
@@ -63,12 +80,7 @@ pub fn exp(x: f32) -> f32 {
     let near = if x.abs() < 9.313_226e-10 { 0.0 } else { x };
     let low = if near >= -87.0 { near } else { -87.0 };
     let held = if low <= 89.0 { low } else { 89.0 };
-    let rounded = held * LOG2_E + ROUND;
-    let power = rounded - ROUND;
-    let exponent = rounded.to_bits().cast_signed().wrapping_sub(ROUND_BITS);
-    let rest = (held - power * LN_2_HIGH) - power * LN_2_LOW;
-    let close = ((rest * rest) * polynomial(&EXP, rest) + rest) + 1.0;
-    let bits = close.to_bits().cast_signed().wrapping_add(exponent << 23);
+    let bits = exp_bits(held);
     let floor = if bits < 0x0100_0000 { 0 } else { bits };
     let held = if bits >= 0x7f80_0000 { 0x7f80_0000 } else { floor };
     nan_of(x, f32::from_bits(held.cast_unsigned()))
@@ -99,15 +111,33 @@ pub fn log(x: f32) -> f32 {
 #[must_use]
 pub fn tanh(x: f32) -> f32 {
     let x = canon(x);
+    nan_of(x, tanh_of(x))
+}
+
+/// [`tanh`] of a canonical number; of a NaN, some number.
+#[inline(always)]
+fn tanh_of(x: f32) -> f32 {
+    tanh_with(x, exp_near(tanh_power(x)))
+}
+
+/// What [`tanh_with`] wants the exponential of.
+#[inline(always)]
+pub(crate) fn tanh_power(x: f32) -> f32 {
     let size = x.abs();
     let held = if size < 10.0 { size } else { 10.0 };
-    let large = 1.0 - 2.0 / (exp(held + held) + 1.0);
-    // Below 2^-12 the next term is less than half a unit in the last place.
-    let mid = if size < 2.441_406_3e-4 { 0.0 } else { held };
+    held + held
+}
+
+#[inline(always)]
+pub(crate) fn tanh_with(x: f32, power: f32) -> f32 {
+    let size = x.abs();
+    let large = 1.0 - 2.0 / (power + 1.0);
+    // Below 2^-12 the next term is less than half a unit in the last place; from 0.625 on it is not used.
+    let mid = if size < 2.441_406_3e-4 { 0.0 } else { size };
     let square = mid * mid;
     let small = mid * (square * polynomial(&TANH, square)) + size;
     let value = if size < 0.625 { small } else { large };
-    nan_of(x, value.copysign(x))
+    value.copysign(x)
 }
 
 /// `1 / (1 + e^-x)`: within 3 ULP from -86.6 on.
@@ -122,13 +152,30 @@ pub fn sigmoid(x: f32) -> f32 {
 #[must_use]
 pub fn erf(x: f32) -> f32 {
     let x = canon(x);
+    nan_of(x, erf_of(x))
+}
+
+/// [`erf`] of a canonical number; of a NaN, some number.
+#[inline(always)]
+fn erf_of(x: f32) -> f32 {
+    erf_with(x, exp_near(erf_power(x)))
+}
+
+/// What [`erf_with`] wants the exponential of: from -16 to 0, so that it is far from both its ends.
+#[inline(always)]
+pub(crate) fn erf_power(x: f32) -> f32 {
     let size = x.abs();
-    let held = if size < 4.0 { size } else { 4.0 };
-    let square = canon(held * held);
-    let small = canon(held * polynomial(&ERF_SMALL, square)) + held;
-    let large = 1.0 - exp(polynomial(&ERF_LARGE, held));
-    let value = if size < 0.85 { small } else { large };
-    nan_of(x, value.copysign(x))
+    polynomial(&ERF_LARGE, if size < 4.0 { size } else { 4.0 })
+}
+
+#[inline(always)]
+pub(crate) fn erf_with(x: f32, power: f32) -> f32 {
+    let size = x.abs();
+    // From 0.85 on the small form is not used.
+    let square = kept(size * size);
+    let small = kept(size * polynomial(&ERF_SMALL, square)) + size;
+    let value = if size < 0.85 { small } else { 1.0 - power };
+    value.copysign(x)
 }
 
 /// `0.5 x (1 + erf(x / sqrt 2))`, or with `tanh(sqrt(2 / pi) (x + 0.044715 x^3))` for the error function.

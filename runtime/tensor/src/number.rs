@@ -10,8 +10,8 @@ pub const NAN: u32 = 0x7fc0_0000;
 const SIGN: u32 = 0x8000_0000;
 const MAGNITUDE: u32 = 0x7fff_ffff;
 const INFINITY: u32 = 0x7f80_0000;
-/// `2^-125`: below it a number is zero.
-const LEAST: u32 = 2 << 23;
+/// The bits that only a number of `2^-125` and more has: exponents from 2 on.
+const NORMAL: u32 = 0x7f00_0000;
 /// `2^-51`: below it a factor of a sum of products is zero, so that every rounded product is a multiple of `2^-125`.
 const LEAST_FACTOR: u32 = 76 << 23;
 /// `2^-102`: below it an addend of a long sum is zero, so that every rounded sum is a multiple of `2^-125`.
@@ -21,8 +21,23 @@ const LEAST_ADDEND: u32 = 25 << 23;
 #[inline(always)]
 #[must_use]
 pub fn canon(x: f32) -> f32 {
-    let flushed = flush(x.to_bits(), LEAST);
-    f32::from_bits(if x.to_bits() & MAGNITUDE > INFINITY { NAN } else { flushed })
+    one_nan(kept(x))
+}
+
+/// A NaN becomes [`NAN`], all else stays.
+#[inline(always)]
+#[must_use]
+pub(crate) fn one_nan(x: f32) -> f32 {
+    if x.is_nan() { f32::from_bits(NAN) } else { x }
+}
+
+/// Zero of the same sign below `2^-125`; a NaN stays as it is. In a row of operations this is enough at each of them, if
+/// the last result becomes canonical: no operation but a comparison loses a NaN.
+#[inline(always)]
+#[must_use]
+pub(crate) fn kept(x: f32) -> f32 {
+    let bits = x.to_bits();
+    f32::from_bits(if bits & NORMAL == 0 { bits & SIGN } else { bits })
 }
 
 /// A factor of a sum of products: zero of the same sign below `2^-51`. A NaN stays one; the end of the sum makes it canonical.

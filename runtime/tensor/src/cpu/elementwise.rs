@@ -1,12 +1,8 @@
 //! Operations on each element by itself, and transposition.
 
-use super::{Level, simd::leveled};
+use super::{Level, forms, room, simd::leveled};
 use crate::{Data, Tensor, math, number};
-use rayon::prelude::*;
 use samebit_spec::tensor::{Gelu, Op, Shape, strides};
-
-/// Elements that one thread takes at a time.
-const CHUNK: usize = 1 << 14;
 
 /// One kernel for each function, so that the compiler sees which one is in the loop.
 macro_rules! map {
@@ -28,12 +24,24 @@ map!(exp, |x| math::exp(x));
 map!(log, |x| math::log(x));
 map!(sqrt, |x| number::sqrt(x));
 map!(reciprocal, |x| math::reciprocal(x));
-map!(tanh, |x| math::tanh(x));
 map!(sigmoid, |x| math::sigmoid(x));
-map!(erf, |x| math::erf(x));
-map!(gelu_erf, |x| math::gelu(Gelu::Erf, x));
-map!(gelu_tanh, |x| math::gelu(Gelu::Tanh, x));
 map!(relu, |x| number::max(x, 0.0));
+
+/// One kernel for each function that goes stage by stage.
+macro_rules! staged {
+    ($name:ident, $form:path) => {
+        leveled! {
+            fn $name(from: &[f32], to: &mut [f32]) {
+                $form(from, to);
+            }
+        }
+    };
+}
+
+staged!(tanh, forms::tanh);
+staged!(erf, forms::erf);
+staged!(gelu_erf, forms::gelu);
+staged!(gelu_tanh, forms::gelu_tanh);
 
 leveled! {
     fn clip(from: &[f32], low: f32, high: f32, to: &mut [f32]) {
@@ -54,8 +62,7 @@ leveled! {
 
 pub(super) fn one(level: Level, op: &Op, x: &Tensor) -> Data {
     let from = x.floats();
-    let mut to = vec![0.0; from.len()];
-    let act = |(to, from): (&mut [f32], &[f32])| match op {
+    let act = |from: &[f32], to: &mut [f32]| match op {
         Op::Neg => neg(level, from, to),
         Op::Abs => abs(level, from, to),
         Op::Exp => exp(level, from, to),
@@ -71,12 +78,7 @@ pub(super) fn one(level: Level, op: &Op, x: &Tensor) -> Data {
         Op::Clip { low, high } => clip(level, from, low.value(), high.value(), to),
         other => unreachable!("{} is not elementwise", other.name()),
     };
-    if from.len() > CHUNK {
-        to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(act);
-    } else {
-        act((&mut to, from));
-    }
-    Data::F32(to)
+    Data::F32(room::filled(from.len(), room::STEP, |at, to| act(&from[at..at + to.len()], to)))
 }
 
 /// A kernel on two rows of equal length, and one on a row and a number of either side.
@@ -120,10 +122,7 @@ zip!(max, |a, b| number::max(a, b));
 
 pub(super) fn two(level: Level, op: &Op, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
     let (left, right) = (a.floats(), b.floats());
-    let mut to = vec![0.0; usize::try_from(shape.elements()).expect("below 2^31")];
-    if to.is_empty() {
-        return Data::F32(to);
-    }
+    let elements = usize::try_from(shape.elements()).expect("below 2^31");
     let act = |left: &[f32], right: &[f32], to: &mut [f32]| match op {
         Op::Add => add(level, left, right, to),
         Op::Sub => sub(level, left, right, to),
@@ -133,23 +132,31 @@ pub(super) fn two(level: Level, op: &Op, a: &Tensor, b: &Tensor, shape: &Shape) 
         Op::Max => max(level, left, right, to),
         other => unreachable!("{} gives no float of two", other.name()),
     };
+    if elements == 0 {
+        return Data::F32(Vec::new());
+    }
     let rows = Rows::of(shape, [&a.of().shape, &b.of().shape]);
     if rows.count == 1 {
-        let part = |data: &'_ [f32], at: usize| if data.len() == 1 { 0..1 } else { at..(at + CHUNK).min(data.len()) };
-        to.par_chunks_mut(CHUNK).enumerate().for_each(|(at, to)| {
-            act(&left[part(left, at * CHUNK)], &right[part(right, at * CHUNK)], to);
-        });
-        return Data::F32(to);
+        let part = |data: &'_ [f32], at: usize, len: usize| if data.len() == 1 { 0..1 } else { at..at + len };
+        return Data::F32(room::filled(elements, room::STEP, |at, to| {
+            let len = to.len();
+            act(&left[part(left, at, len)], &right[part(right, at, len)], to);
+        }));
     }
     let rows = &rows;
-    let together = (CHUNK / rows.len).max(1);
-    to.par_chunks_mut(rows.len * together).enumerate().for_each(|(chunk, to)| {
-        for (row, to) in to.chunks_mut(rows.len).enumerate() {
-            let [from_left, from_right] = rows.offsets(chunk * together + row);
-            act(&left[from_left..from_left + rows.taken[0]], &right[from_right..from_right + rows.taken[1]], to);
+    Data::F32(room::filled(elements, room::STEP, |at, mut to| {
+        let (mut row, mut column) = (at / rows.len, at % rows.len);
+        while !to.is_empty() {
+            let len = to.len().min(rows.len - column);
+            let (now, later) = to.split_at_mut(len);
+            let offsets = rows.offsets(row);
+            let [left, right] = [(left, 0), (right, 1)].map(|(data, of)| {
+                if rows.taken[of] == 1 { &data[offsets[of]..][..1] } else { &data[offsets[of] + column..][..len] }
+            });
+            act(left, right, now);
+            (row, column, to) = (row + 1, 0, later);
         }
-    });
-    Data::F32(to)
+    }))
 }
 
 /// A broadcast result as rows, of which each operand gives a run of the same length or one number.

@@ -10,7 +10,7 @@ pub struct Level(pub(super) Kind);
 pub(super) enum Kind {
     /// What every processor of the architecture has.
     Baseline,
-    /// AVX2 of x86-64.
+    /// AVX2 of x86-64, with its fused operations.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 of x86-64: its foundation and its bytes and words.
@@ -24,13 +24,18 @@ impl Level {
     pub fn available() -> Vec<Self> {
         let mut levels = vec![Self(Kind::Baseline)];
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
             levels.push(Self(Kind::Avx2));
             if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw") {
                 levels.push(Self(Kind::Avx512));
             }
         }
         levels
+    }
+
+    /// Whether it rounds a product and a sum at once: where it does not, that costs a call.
+    pub(super) fn fuses(self) -> bool {
+        self.0 != Kind::Baseline || cfg!(target_arch = "aarch64")
     }
 
     /// The widest that this processor has.
@@ -63,12 +68,12 @@ macro_rules! leveled {
             #[inline(always)]
             fn plain $(<$(const $const: $kind),+>)? ($($arg: $type),*) $(-> $out)? $body
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2 $(<$(const $const: $kind),+>)? ($($arg: $type),*) $(-> $out)? {
                 plain $(::<$($const),+>)? ($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,avx512f,avx512bw")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512bw")]
             fn avx512 $(<$(const $const: $kind),+>)? ($($arg: $type),*) $(-> $out)? {
                 plain $(::<$($const),+>)? ($($arg),*)
             }

@@ -1,0 +1,127 @@
+//! Shorter forms of `math`'s functions, with the same bits for every operand: what a definition guards against, and cannot
+//! happen here, is left out, and NaNs become one at the end. The tests below compare every number, or every 997th.
+//!
+//! Long functions are computed stage by stage over some numbers at a time: the operations on one number wait for each
+//! other, and a processor looks only so far ahead for those on the next.
+
+use crate::{
+    math::{self, erf_power, erf_with, exp_near, nan_of, tanh_power, tanh_with},
+    number::{canon, kept},
+};
+use core::f32::consts::FRAC_1_SQRT_2;
+
+/// Numbers of one turn through the stages.
+const TURN: usize = 256;
+
+/// `after(x, y, exp(exponent(y)))` with `y = before(x)`, where the exponential is neither too small nor too large.
+#[inline(always)]
+fn staged(
+    from: &[f32],
+    to: &mut [f32],
+    before: impl Fn(f32) -> f32,
+    exponent: impl Fn(f32) -> f32,
+    after: impl Fn(f32, f32, f32) -> f32,
+) {
+    let mut held = [0.0f32; TURN];
+    for (from, to) in from.chunks(TURN).zip(to.chunks_mut(TURN)) {
+        for ((from, held), to) in from.iter().zip(&mut held).zip(to.iter_mut()) {
+            *held = before(*from);
+            *to = exponent(*held);
+        }
+        for to in to.iter_mut() {
+            *to = exp_near(*to);
+        }
+        for ((from, held), to) in from.iter().zip(&held).zip(to.iter_mut()) {
+            *to = after(*from, *held, *to);
+        }
+    }
+}
+
+/// [`math::gelu`] by the error function.
+#[inline(always)]
+pub(super) fn gelu(from: &[f32], to: &mut [f32]) {
+    staged(
+        from,
+        to,
+        |x| kept(kept(x) * FRAC_1_SQRT_2),
+        erf_power,
+        |x, inner, power| canon(kept(0.5 * kept(x)) * (1.0 + erf_with(inner, power))),
+    );
+}
+
+/// [`math::gelu`] by the hyperbolic tangent.
+#[inline(always)]
+pub(super) fn gelu_tanh(from: &[f32], to: &mut [f32]) {
+    let inner = |x: f32| {
+        let x = kept(x);
+        let cube = kept(kept(x * x) * x);
+        kept(math::SQRT_2_OVER_PI * kept(x + kept(0.044_715 * cube)))
+    };
+    staged(from, to, inner, tanh_power, |x, inner, power| canon(kept(0.5 * kept(x)) * (1.0 + tanh_with(inner, power))));
+}
+
+/// [`math::erf`].
+#[inline(always)]
+pub(super) fn erf(from: &[f32], to: &mut [f32]) {
+    staged(from, to, kept, erf_power, |x, inner, power| nan_of(x, erf_with(inner, power)));
+}
+
+/// [`math::tanh`].
+#[inline(always)]
+pub(super) fn tanh(from: &[f32], to: &mut [f32]) {
+    staged(from, to, kept, tanh_power, |x, inner, power| nan_of(x, tanh_with(inner, power)));
+}
+
+/// [`math::exp`] of a number that is not above 0, nor a NaN.
+#[inline(always)]
+pub(super) fn exp_below(x: f32) -> f32 {
+    let held = if x >= -87.0 { x } else { -87.0 };
+    let bits = math::exp_bits(held);
+    f32::from_bits(if bits < 0x0100_0000 { 0 } else { bits.cast_unsigned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_spec::tensor::Gelu;
+
+    /// Some hundred numbers at a time, the last turn being short.
+    #[track_caller]
+    fn same(form: impl Fn(&[f32], &mut [f32]), defined: impl Fn(f32) -> f32, within: impl Fn(f32) -> bool) {
+        let all = std::env::var_os("SAMEBIT_ACCURACY").is_some_and(|value| value == "all");
+        let mut numbers = (0..=u32::MAX).step_by(if all { 1 } else { 997 }).map(f32::from_bits).filter(|x| within(*x));
+        loop {
+            let from: Vec<f32> = numbers.by_ref().take(TURN * 3 + 17).collect();
+            if from.is_empty() {
+                return;
+            }
+            let mut to = vec![1.0; from.len()];
+            form(&from, &mut to);
+            for (x, found) in from.iter().zip(to) {
+                assert_eq!(found.to_bits(), defined(*x).to_bits(), "of {:#010x}", x.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_forms_of_gelu_have_the_bits_of_its_definitions() {
+        same(gelu, |x| math::gelu(Gelu::Erf, x), |_| true);
+        same(gelu_tanh, |x| math::gelu(Gelu::Tanh, x), |_| true);
+    }
+
+    #[test]
+    fn the_staged_error_function_and_tangent_have_the_bits_of_their_definitions() {
+        same(erf, math::erf, |_| true);
+        same(tanh, math::tanh, |_| true);
+    }
+
+    #[test]
+    fn the_short_form_of_the_exponential_has_its_bits_up_to_zero() {
+        let each = |from: &[f32], to: &mut [f32]| {
+            for (from, to) in from.iter().zip(to) {
+                *to = exp_below(*from);
+            }
+        };
+        same(each, math::exp, |x| x <= 0.0);
+    }
+}
