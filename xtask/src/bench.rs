@@ -21,8 +21,11 @@ pub(crate) fn run(args: &[String]) -> Step {
         [area, rest @ ..] if ["tax", "fuel", "bombs", "state"].contains(&area.as_str()) => {
             bench_guests::measure(area, rest)
         }
-        [area, rest @ ..] if area == "files" => bench_guests::files(rest),
-        _ => Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files; `tax --help` lists its options".into()),
+        [area, rest @ ..] if ["files", "tensor"].contains(&area.as_str()) => bench_guests::alone(area, rest),
+        _ => {
+            Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files|tensor; `tax --help` lists its options"
+                .into())
+        }
     }
 }
 

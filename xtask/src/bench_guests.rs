@@ -11,11 +11,11 @@ use crate::{
 /// The profile that the bench is built with.
 const PROFILE: &str = "optimised";
 
-/// Measures virtual files beside the stock runner's.
-pub(crate) fn files(rest: &[String]) -> Step {
+/// Measures what needs no guests: virtual files beside the stock runner's, tensor operations beside their peers.
+pub(crate) fn alone(area: &str, rest: &[String]) -> Step {
     say("building the bench; the first time takes minutes");
     cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
-    let args: Vec<&str> = ["files"].into_iter().chain(rest.iter().map(String::as_str)).collect();
+    let args: Vec<&str> = [area].into_iter().chain(rest.iter().map(String::as_str)).collect();
     run(&target().join(PROFILE).join("samebit-bench").display().to_string(), &args)
 }
 

@@ -1,19 +1,20 @@
 //! The fast backend: blocks, vector instructions and threads, the oracle's bits.
 //!
 //! Which instructions a processor has and how many threads there are decides only the speed: every sum has its order
-//! from the spec, and a compiler may not change the order or fuse what is written apart. Operations without a fast form
-//! here go to [`oracle`].
+//! from the spec, and a compiler may not change the order or fuse what is written apart.
 
 mod along;
+mod broadcast;
 mod elementwise;
 mod forms;
 mod gemm;
 mod integer;
+mod moves;
 mod room;
 mod simd;
 mod window;
 
-use crate::{Data, Tensor, oracle};
+use crate::{Tensor, oracle};
 use samebit_spec::tensor::{Op, TensorError, TensorType, infer};
 
 pub use simd::Level;
@@ -45,9 +46,11 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
     if let Some(outputs) = oracle::trivial(op, inputs, &outputs)? {
         return Ok(outputs);
     }
+    if let Op::TopK { axis, k, largest } = op {
+        let data = along::top_k(inputs[0], (*axis).into(), *k as usize, *largest);
+        return Ok(outputs.into_iter().zip(data).map(|(of, data)| Tensor::made(of, data)).collect());
+    }
     let of = outputs.remove(0);
-    let floats = inputs.iter().all(|input| matches!(input.data(), Data::F32(_)));
-    let last = |axis: u8| usize::from(axis) + 1 == inputs[0].of().shape.rank();
     let data = match op {
         Op::Neg
         | Op::Abs
@@ -60,14 +63,14 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
         | Op::Erf
         | Op::Gelu(_)
         | Op::Relu
-        | Op::Clip { .. }
-            if floats =>
-        {
-            elementwise::one(level, op, inputs[0])
-        }
-        Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max if floats => {
+        | Op::Clip { .. } => elementwise::one(level, op, inputs[0]),
+        Op::Cast(to) => elementwise::cast(level, inputs[0], *to),
+        Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Equal | Op::Less | Op::Greater => {
             elementwise::two(level, op, inputs[0], inputs[1], &of.shape)
         }
+        Op::Where => elementwise::choose(inputs, &of.shape),
+        Op::QuantizeLinear { axis } => elementwise::quantize(level, inputs, *axis),
+        Op::DequantizeLinear { axis } => elementwise::dequantize(level, inputs, *axis),
         Op::MatMul => gemm::matmul(level, inputs[0], inputs[1], &of.shape),
         Op::MatMulInteger { a_zero, b_zero } => {
             integer::matmul(level, inputs[0], inputs[1], [*a_zero, *b_zero], &of.shape)
@@ -77,11 +80,26 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
         }
         Op::Conv { window, groups } => window::conv(level, inputs, window, *groups as usize, &of.shape),
         Op::Attention { scale } => gemm::attention(level, inputs, scale.value(), &of.shape),
-        Op::Softmax { axis } if last(*axis) => along::softmax(level, inputs[0]),
+        Op::RotaryEmbedding { interleaved } => gemm::rotary(level, inputs, *interleaved),
+        Op::Softmax { axis } => along::softmax(level, inputs[0], (*axis).into()),
         Op::LayerNormalization { axis, epsilon } => along::layer_norm(level, inputs, (*axis).into(), epsilon.value()),
         Op::RmsNormalization { axis, epsilon } => along::rms_norm(level, inputs, (*axis).into(), epsilon.value()),
-        Op::Transpose { order } => elementwise::transpose(inputs[0], order, &of.shape),
-        _ => return oracle::eval(op, inputs),
+        Op::ReduceSum { axes, .. }
+        | Op::ReduceMean { axes, .. }
+        | Op::ReduceMax { axes, .. }
+        | Op::ReduceMin { axes, .. } => along::reduce(level, op, inputs[0], axes),
+        Op::ArgMax { axis, .. } => along::arg_max(level, inputs[0], (*axis).into()),
+        Op::MaxPool(window) => window::max_pool(level, inputs[0], window, &of.shape),
+        Op::AveragePool { window, count_padding } => {
+            window::average_pool(level, inputs[0], window, *count_padding, &of.shape)
+        }
+        Op::Gather { axis } => moves::gather(inputs[0], inputs[1], (*axis).into())?,
+        Op::Slice { starts, steps, .. } => moves::slice(inputs[0], starts, steps, &of.shape),
+        Op::Transpose { order } => moves::transpose(inputs[0], order, &of.shape),
+        Op::Pad { before, value, .. } => moves::pad(inputs[0], before, value.0, &of.shape),
+        // These are runs in the oracle too; a reshape is done before.
+        Op::Concat { .. } | Op::Reshape { .. } => return oracle::eval(op, inputs),
+        Op::TopK { .. } => unreachable!("done before"),
     };
     Ok(vec![Tensor::made(of, data)])
 }

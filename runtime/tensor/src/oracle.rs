@@ -11,6 +11,7 @@ mod product;
 mod window;
 
 pub(crate) use along::{LANES, count, tree};
+pub(crate) use moves::picked;
 
 use crate::{Data, Tensor};
 use samebit_spec::tensor::{Op, TensorError, TensorType, infer};

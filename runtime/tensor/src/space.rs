@@ -49,4 +49,13 @@ impl Space {
         let [first, last] = [before, end].map(|reach| reach.div_ceil(self.dilations[axis]).min(self.kernel[axis]));
         first..last.max(first)
     }
+
+    /// Along the last axis, for element `at` of the window: the places at which it lies inside, the element that it meets
+    /// at the first of them, and the step from one to the next.
+    pub(crate) fn run(&self, at: usize) -> (Range<usize>, usize, usize) {
+        let (stride, reach, before) = (self.strides[1], at * self.dilations[1], self.before[1]);
+        let first = before.saturating_sub(reach).div_ceil(stride).min(self.places[1]);
+        let end = (self.dims[1] + before).saturating_sub(reach).div_ceil(stride).clamp(first, self.places[1]);
+        (first..end, (first * stride + reach).saturating_sub(before), stride)
+    }
 }

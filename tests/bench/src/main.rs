@@ -1,5 +1,5 @@
-//! What determinism costs, measured: `cargo xtask bench tax`, `bench fuel`, `bench bombs`, `bench files` and
-//! `bench state`.
+//! What determinism costs, measured: `cargo xtask bench tax`, `bench fuel`, `bench bombs`, `bench files`,
+//! `bench state` and `bench tensor`.
 //!
 //! Guests run on every engine and setting in turn, in one process, timed by the thread's own processor time.
 //! The bench decides nothing that a job can see: it reports figures, and fails when two variants of a guest
@@ -17,6 +17,7 @@ mod rewriting;
 mod startup;
 mod state;
 mod tax;
+mod tensor;
 mod variant;
 
 use options::{Area, Options};
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     }
     if let Some(("files", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
         return ended(files::measure(rest));
+    }
+    if let Some(("tensor", rest)) = args.split_first().map(|(area, rest)| (area.as_str(), rest)) {
+        return ended(tensor::measure(rest));
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,

@@ -1,10 +1,13 @@
 //! Operations along the last axes: rows that lie together.
 
-use super::{Level, forms, room, simd::leveled};
+use super::{Level, forms, moves, room, simd::leveled};
 use crate::{
     Data, Tensor, math, number,
     oracle::{LANES, count, tree},
 };
+use rayon::prelude::*;
+use samebit_spec::tensor::{Op, Shape};
+use std::borrow::Cow;
 
 /// Sum of a row in the spec's order: 64 lanes, then the tree.
 #[inline(always)]
@@ -166,12 +169,15 @@ fn by_rows(from: &[f32], len: usize, act: impl Fn(&[f32], &mut [f32]) + Sync) ->
     Data::F32(room::filled(from.len(), step, |at, to| act(&from[at..at + to.len()], to)))
 }
 
-pub(super) fn softmax(level: Level, x: &Tensor) -> Data {
-    let len = x.dims().last().map_or(1, |len| *len as usize);
-    if level.fuses() {
-        return by_rows(x.floats(), len, |from, to| softmax_rows::<true>(level, from, to, len));
-    }
-    by_rows(x.floats(), len, |from, to| softmax_rows::<false>(level, from, to, len))
+pub(super) fn softmax(level: Level, x: &Tensor, axis: usize) -> Data {
+    let lines = Lines::of(x, axis);
+    let act = |from: &[f32], to: &mut [f32]| match level.fuses() {
+        true => softmax_rows::<true>(level, from, to, lines.len),
+        false => softmax_rows::<false>(level, from, to, lines.len),
+    };
+    let rows = lines.as_rows(x.floats());
+    let Data::F32(made) = by_rows(&rows, lines.len, act) else { unreachable!("made as f32") };
+    Data::F32(lines.back(made))
 }
 
 pub(super) fn layer_norm(level: Level, inputs: &[&Tensor], axis: usize, epsilon: f32) -> Data {
@@ -192,6 +198,190 @@ fn canonical(x: &Tensor) -> Vec<f32> {
 
 fn rows(x: &Tensor, axis: usize) -> usize {
     x.dims()[axis..].iter().map(|dim| *dim as usize).product()
+}
+
+/// A tensor as lines along one axis: `[outer, len, inner]`.
+struct Lines {
+    len: usize,
+    inner: usize,
+}
+
+impl Lines {
+    fn of(x: &Tensor, axis: usize) -> Self {
+        let dims = x.dims();
+        Self { len: dims[axis] as usize, inner: dims[axis + 1..].iter().map(|len| *len as usize).product() }
+    }
+
+    /// Each line's elements together.
+    fn as_rows<'a, T: Copy + Default>(&self, from: &'a [T]) -> Cow<'a, [T]> {
+        if self.inner == 1 {
+            return from.into();
+        }
+        let planes = from.chunks_exact(self.len * self.inner);
+        planes.flat_map(|plane| moves::turned(plane, self.len, self.inner)).collect::<Vec<T>>().into()
+    }
+
+    /// Rows as long as lines, or of another length, back in the order of the tensor.
+    fn back<T: Copy + Default>(&self, rows: Vec<T>) -> Vec<T> {
+        self.back_of(rows, self.len)
+    }
+
+    fn back_of<T: Copy + Default>(&self, rows: Vec<T>, len: usize) -> Vec<T> {
+        if self.inner == 1 || len == 1 {
+            return rows;
+        }
+        rows.chunks_exact(len * self.inner).flat_map(|plane| moves::turned(plane, self.inner, len)).collect()
+    }
+}
+
+leveled! {
+    fn row_sums(from: &[f32], len: usize, to: &mut [f32]) {
+        for (to, row) in to.iter_mut().zip(from.chunks_exact(len)) {
+            *to = sum(row, |x| x);
+        }
+    }
+}
+
+leveled! {
+    /// The greatest key of each row, or the least one.
+    fn row_keys<const GREATEST: bool>(from: &[f32], len: usize, to: &mut [i32]) {
+        for (to, row) in to.iter_mut().zip(from.chunks_exact(len)) {
+            let mut held = [if GREATEST { i32::MIN } else { i32::MAX }; LANES];
+            let mut each = |row: &[f32]| {
+                for (held, x) in held.iter_mut().zip(row) {
+                    let key = number::key(*x);
+                    *held = if GREATEST { key.max(*held) } else { key.min(*held) };
+                }
+            };
+            let (whole, rest) = row.as_chunks::<LANES>();
+            for chunk in whole {
+                each(chunk);
+            }
+            each(rest);
+            let first = held[0];
+            *to = held.into_iter().fold(first, |a, b| if GREATEST { a.max(b) } else { a.min(b) });
+        }
+    }
+}
+
+/// The canonical number with this place in the order of all.
+#[inline(always)]
+pub(super) fn of_key(key: i32) -> f32 {
+    f32::from_bits((if key < 0 { key ^ i32::MAX } else { key }).cast_unsigned())
+}
+
+pub(super) fn reduce(level: Level, op: &Op, x: &Tensor, axes: &[u8]) -> Data {
+    let shape = &x.of().shape;
+    let goes = |axis: &u8| axes.is_empty() || axes.contains(axis);
+    let (goes, stays): (Vec<u8>, Vec<u8>) = (0u8..).take(shape.rank()).partition(goes);
+    let len: usize = goes.iter().map(|axis| shape.dims()[usize::from(*axis)] as usize).product();
+    let order: Vec<u8> = stays.iter().chain(&goes).copied().collect();
+    let dims: Vec<u32> = order.iter().map(|axis| shape.dims()[usize::from(*axis)]).collect();
+    let target = Shape::new(&dims).expect("the same elements");
+    if let Data::I32(data) = x.data() {
+        let rows = moves::moved(data, shape, &order, &target);
+        let of = |row: &[i32]| match op {
+            Op::ReduceSum { .. } => row.iter().copied().fold(0, i32::wrapping_add),
+            Op::ReduceMax { .. } => row.iter().copied().fold(i32::MIN, i32::max),
+            _ => row.iter().copied().fold(i32::MAX, i32::min),
+        };
+        if len == 0 {
+            return Data::I32(vec![0; stays.iter().map(|axis| shape.dims()[usize::from(*axis)] as usize).product()]);
+        }
+        return Data::I32(rows.chunks_exact(len).map(of).collect());
+    }
+    let rows: Cow<'_, [f32]> =
+        if order.is_sorted() { x.floats().into() } else { moves::moved(x.floats(), shape, &order, &target).into() };
+    let lines = stays.iter().map(|axis| shape.dims()[usize::from(*axis)] as usize).product();
+    if len == 0 {
+        // Only a sum is taken of nothing.
+        return Data::F32(vec![0.0; lines]);
+    }
+    let step = (room::STEP / len).max(1);
+    let part = |at: usize, to: usize| &rows[at * len..(at + to) * len];
+    Data::F32(match op {
+        Op::ReduceSum { .. } => room::filled(lines, step, |at, to| row_sums(level, part(at, to.len()), len, to)),
+        Op::ReduceMean { .. } => room::filled(lines, step, |at, to| {
+            row_sums(level, part(at, to.len()), len, to);
+            to.iter_mut().for_each(|sum| *sum = number::div(*sum, count(len)));
+        }),
+        Op::ReduceMax { .. } => keys::<true>(level, &rows, len).into_iter().map(of_key).collect(),
+        _ => {
+            // A NaN is the greatest, and makes the least one too.
+            let nan = number::key(f32::NAN);
+            let greatest = keys::<true>(level, &rows, len);
+            let least = keys::<false>(level, &rows, len);
+            let one = |(least, greatest)| of_key(if greatest == nan { nan } else { least });
+            least.into_iter().zip(greatest).map(one).collect()
+        }
+    })
+}
+
+fn keys<const GREATEST: bool>(level: Level, rows: &[f32], len: usize) -> Vec<i32> {
+    room::filled(rows.len() / len, (room::STEP / len).max(1), |at, to: &mut [i32]| {
+        row_keys::<GREATEST>(level, &rows[at * len..(at + to.len()) * len], len, to);
+    })
+}
+
+pub(super) fn arg_max(level: Level, x: &Tensor, axis: usize) -> Data {
+    let lines = Lines::of(x, axis);
+    let index = |at: Option<usize>| i32::try_from(at.expect("not empty")).expect("an axis is shorter than 2^31");
+    if let Data::I32(data) = x.data() {
+        let of = |row: &[i32]| {
+            let greatest = row.iter().max();
+            index(row.iter().position(|x| Some(x) == greatest))
+        };
+        return Data::I32(lines.as_rows(data).chunks_exact(lines.len).map(of).collect());
+    }
+    let rows = lines.as_rows(x.floats());
+    let greatest = keys::<true>(level, &rows, lines.len);
+    let of = |(row, key): (&[f32], i32)| index(row.iter().position(|x| number::key(*x) == key));
+    Data::I32(rows.chunks_exact(lines.len).zip(greatest).map(of).collect())
+}
+
+pub(super) fn top_k(x: &Tensor, axis: usize, k: usize, largest: bool) -> [Data; 2] {
+    let lines = Lines::of(x, axis);
+    let nan = number::key(f32::NAN);
+    // Each element as its rank's bits above its index: all different, the wanted ones the least.
+    let ranked = |key: i32, is_nan: bool, at: usize| {
+        let ascending = key.cast_unsigned() ^ 0x8000_0000;
+        let rank = match (largest, is_nan) {
+            (true, _) => u32::MAX - ascending,
+            (false, true) => u32::MAX,
+            (false, false) => ascending,
+        };
+        (u64::from(rank) << 32) | at as u64
+    };
+    let best = |mut row: Vec<u64>| {
+        if k > 0 && k < row.len() {
+            row.select_nth_unstable(k - 1);
+        }
+        row.truncate(k);
+        row.sort_unstable();
+        row
+    };
+    let low = |place: &u64| u32::try_from(place & 0xffff_ffff).expect("32 bits");
+    let indices = |rows: &[Vec<u64>]| -> Vec<i32> { rows.iter().flatten().map(|at| low(at).cast_signed()).collect() };
+    if let Data::I32(data) = x.data() {
+        let data = lines.as_rows(data);
+        let row = |row: &[i32]| best(row.iter().enumerate().map(|(at, x)| ranked(*x, false, at)).collect());
+        let rows: Vec<Vec<u64>> = data.chunks_exact(lines.len).map(row).collect();
+        let pick = |(row, best): (&[i32], &Vec<u64>)| best.iter().map(|at| row[low(at) as usize]).collect::<Vec<i32>>();
+        let values = data.chunks_exact(lines.len).zip(&rows).flat_map(pick).collect();
+        return [Data::I32(lines.back_of(values, k)), Data::I32(lines.back_of(indices(&rows), k))];
+    }
+    let data = lines.as_rows(x.floats());
+    let of = |(at, x): (usize, &f32)| {
+        let key = number::key(*x);
+        ranked(key, key == nan, at)
+    };
+    let rows: Vec<Vec<u64>> =
+        data.par_chunks_exact(lines.len).map(|row| best(row.iter().enumerate().map(of).collect())).collect();
+    let pick = |(row, best): (&[f32], &Vec<u64>)| {
+        best.iter().map(|at| number::canon(row[low(at) as usize])).collect::<Vec<f32>>()
+    };
+    let values = data.chunks_exact(lines.len).zip(&rows).flat_map(pick).collect();
+    [Data::F32(lines.back_of(values, k)), Data::I32(lines.back_of(indices(&rows), k))]
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
-//! Operations on each element by itself, and transposition.
+//! Operations on each element by itself.
 
-use super::{Level, forms, room, simd::leveled};
+use super::{
+    Level,
+    broadcast::{Rows, pairs},
+    forms, room,
+    simd::leveled,
+};
 use crate::{Data, Tensor, math, number};
-use samebit_spec::tensor::{Gelu, Op, Shape, strides};
+use samebit_spec::tensor::{Dtype, Gelu, Op, Shape, TensorType};
 
 /// One kernel for each function, so that the compiler sees which one is in the loop.
 macro_rules! map {
@@ -61,6 +66,10 @@ leveled! {
 }
 
 pub(super) fn one(level: Level, op: &Op, x: &Tensor) -> Data {
+    if let Data::I32(data) = x.data() {
+        let negate = matches!(op, Op::Neg);
+        return Data::I32(data.iter().map(|x| if negate { x.wrapping_neg() } else { x.wrapping_abs() }).collect());
+    }
     let from = x.floats();
     let act = |from: &[f32], to: &mut [f32]| match op {
         Op::Neg => neg(level, from, to),
@@ -81,205 +90,274 @@ pub(super) fn one(level: Level, op: &Op, x: &Tensor) -> Data {
     Data::F32(room::filled(from.len(), room::STEP, |at, to| act(&from[at..at + to.len()], to)))
 }
 
-/// A kernel on two rows of equal length, and one on a row and a number of either side.
+/// A kernel on two rows, of which either may be one number.
 macro_rules! zip {
-    ($name:ident, |$a:ident, $b:ident| $body:expr) => {
+    ($name:ident: $from:ty => $to:ty, |$a:ident, $b:ident| $body:expr) => {
         leveled! {
-            fn $name(left: &[f32], right: &[f32], to: &mut [f32]) {
-                match (left, right) {
-                    ([single], right) if to.len() != 1 => {
-                        let $a = *single;
-                        for (to, right) in to.iter_mut().zip(right) {
-                            let $b = *right;
-                            *to = $body;
-                        }
-                    }
-                    (left, [single]) if to.len() != 1 => {
-                        let $b = *single;
-                        for (to, left) in to.iter_mut().zip(left) {
-                            let $a = *left;
-                            *to = $body;
-                        }
-                    }
-                    (left, right) => {
-                        for (to, (left, right)) in to.iter_mut().zip(left.iter().zip(right)) {
-                            let ($a, $b) = (*left, *right);
-                            *to = $body;
-                        }
-                    }
-                }
+            fn $name(left: &[$from], right: &[$from], to: &mut [$to]) {
+                pairs(left, right, to, |$a, $b| $body);
             }
         }
     };
 }
 
-zip!(add, |a, b| number::add(a, b));
-zip!(sub, |a, b| number::sub(a, b));
-zip!(mul, |a, b| number::mul(a, b));
-zip!(div, |a, b| number::div(a, b));
-zip!(min, |a, b| number::min(a, b));
-zip!(max, |a, b| number::max(a, b));
+zip!(add: f32 => f32, |a, b| number::add(a, b));
+zip!(sub: f32 => f32, |a, b| number::sub(a, b));
+zip!(mul: f32 => f32, |a, b| number::mul(a, b));
+zip!(div: f32 => f32, |a, b| number::div(a, b));
+zip!(min: f32 => f32, |a, b| number::min(a, b));
+zip!(max: f32 => f32, |a, b| number::max(a, b));
+zip!(equal: f32 => u8, |a, b| (number::kept(a) == number::kept(b)).into());
+zip!(less: f32 => u8, |a, b| (number::kept(a) < number::kept(b)).into());
+zip!(greater: f32 => u8, |a, b| (number::kept(a) > number::kept(b)).into());
+zip!(add_integers: i32 => i32, |a, b| a.wrapping_add(b));
+zip!(sub_integers: i32 => i32, |a, b| a.wrapping_sub(b));
+zip!(mul_integers: i32 => i32, |a, b| a.wrapping_mul(b));
+zip!(div_integers: i32 => i32, |a, b| number::div_i32(a, b));
+zip!(min_integers: i32 => i32, |a, b| a.min(b));
+zip!(max_integers: i32 => i32, |a, b| a.max(b));
+zip!(equal_integers: i32 => u8, |a, b| (a == b).into());
+zip!(less_integers: i32 => u8, |a, b| (a < b).into());
+zip!(greater_integers: i32 => u8, |a, b| (a > b).into());
 
 pub(super) fn two(level: Level, op: &Op, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
-    let (left, right) = (a.floats(), b.floats());
-    let elements = usize::try_from(shape.elements()).expect("below 2^31");
-    let act = |left: &[f32], right: &[f32], to: &mut [f32]| match op {
-        Op::Add => add(level, left, right, to),
-        Op::Sub => sub(level, left, right, to),
-        Op::Mul => mul(level, left, right, to),
-        Op::Div => div(level, left, right, to),
-        Op::Min => min(level, left, right, to),
-        Op::Max => max(level, left, right, to),
-        other => unreachable!("{} gives no float of two", other.name()),
-    };
-    if elements == 0 {
-        return Data::F32(Vec::new());
-    }
     let rows = Rows::of(shape, [&a.of().shape, &b.of().shape]);
-    if rows.count == 1 {
-        let part = |data: &'_ [f32], at: usize, len: usize| if data.len() == 1 { 0..1 } else { at..at + len };
-        return Data::F32(room::filled(elements, room::STEP, |at, to| {
-            let len = to.len();
-            act(&left[part(left, at, len)], &right[part(right, at, len)], to);
-        }));
+    macro_rules! by {
+        ($kind:ident, $left:ident, $right:ident, $kernel:ident) => {
+            Data::$kind(rows.made(|[left, right], to| $kernel(level, &$left[left], &$right[right], to)))
+        };
     }
-    let rows = &rows;
-    Data::F32(room::filled(elements, room::STEP, |at, mut to| {
-        let (mut row, mut column) = (at / rows.len, at % rows.len);
+    match (a.data(), b.data()) {
+        (Data::I32(a), Data::I32(b)) => match op {
+            Op::Add => by!(I32, a, b, add_integers),
+            Op::Sub => by!(I32, a, b, sub_integers),
+            Op::Mul => by!(I32, a, b, mul_integers),
+            Op::Div => by!(I32, a, b, div_integers),
+            Op::Min => by!(I32, a, b, min_integers),
+            Op::Max => by!(I32, a, b, max_integers),
+            Op::Equal => by!(U8, a, b, equal_integers),
+            Op::Less => by!(U8, a, b, less_integers),
+            Op::Greater => by!(U8, a, b, greater_integers),
+            other => unreachable!("{} is not of two", other.name()),
+        },
+        _ => {
+            let (a, b) = (a.floats(), b.floats());
+            match op {
+                Op::Add => by!(F32, a, b, add),
+                Op::Sub => by!(F32, a, b, sub),
+                Op::Mul => by!(F32, a, b, mul),
+                Op::Div => by!(F32, a, b, div),
+                Op::Min => by!(F32, a, b, min),
+                Op::Max => by!(F32, a, b, max),
+                Op::Equal => by!(U8, a, b, equal),
+                Op::Less => by!(U8, a, b, less),
+                Op::Greater => by!(U8, a, b, greater),
+                other => unreachable!("{} is not of two", other.name()),
+            }
+        }
+    }
+}
+
+pub(super) fn choose(inputs: &[&Tensor], shape: &Shape) -> Data {
+    let [condition, yes, no] = [inputs[0], inputs[1], inputs[2]];
+    let Data::U8(flags) = condition.data() else { unreachable!("checked as u8") };
+    let rows = Rows::of(shape, [&condition.of().shape, &yes.of().shape, &no.of().shape]);
+    macro_rules! choose {
+        ($kind:ident, $yes:ident, $no:ident) => {
+            Data::$kind(rows.made(|[flags_at, yes_at, no_at], to| {
+                let (flags, yes, no) = (&flags[flags_at], &$yes[yes_at], &$no[no_at]);
+                match *flags {
+                    // One flag for all: one operand is copied.
+                    [flag] => {
+                        let from = if flag == 0 { no } else { yes };
+                        match *from {
+                            [single] => to.fill(single),
+                            _ => to.copy_from_slice(from),
+                        }
+                    }
+                    _ => {
+                        pairs(flags, no, to, |_, no| no);
+                        let chosen = |(to, (flag, yes)): (&mut _, (&u8, _))| {
+                            if *flag != 0 {
+                                *to = yes;
+                            }
+                        };
+                        match *yes {
+                            [single] => to.iter_mut().zip(flags.iter().zip(std::iter::repeat(single))).for_each(chosen),
+                            _ => to.iter_mut().zip(flags.iter().zip(yes.iter().copied())).for_each(chosen),
+                        }
+                    }
+                }
+            }))
+        };
+    }
+    match (yes.data(), no.data()) {
+        (Data::F32(a), Data::F32(b)) => choose!(F32, a, b),
+        (Data::F16(a), Data::F16(b)) => choose!(F16, a, b),
+        (Data::I32(a), Data::I32(b)) => choose!(I32, a, b),
+        (Data::I8(a), Data::I8(b)) => choose!(I8, a, b),
+        (Data::U8(a), Data::U8(b)) => choose!(U8, a, b),
+        (a, b) => unreachable!("checked as one type, and are {} and {}", a.dtype(), b.dtype()),
+    }
+}
+
+/// A kernel from one element type to another.
+macro_rules! convert {
+    ($name:ident: $from:ty => $to:ty, |$x:ident| $body:expr) => {
+        leveled! {
+            fn $name(from: &[$from], to: &mut [$to]) {
+                for (to, from) in to.iter_mut().zip(from) {
+                    let $x = *from;
+                    *to = $body;
+                }
+            }
+        }
+    };
+}
+
+convert!(canonical: f32 => f32, |x| number::canon(x));
+convert!(halves: f32 => u16, |x| forms::to_half(x));
+convert!(integers: f32 => i32, |x| number::to_i32(x));
+convert!(signed: f32 => i8, |x| low_bits(number::to_i32(x).clamp(-128, 127)).cast_signed());
+convert!(unsigned: f32 => u8, |x| low_bits(number::to_i32(x).clamp(0, 255)));
+convert!(from_halves: u16 => f32, |x| forms::from_half(x));
+convert!(from_integers: i32 => f32, |x| number::from_i32(x));
+convert!(from_signed: i8 => f32, |x| x.into());
+convert!(from_unsigned: u8 => f32, |x| x.into());
+
+#[inline(always)]
+fn low_bits(x: i32) -> u8 {
+    x.to_le_bytes()[0]
+}
+
+/// The elements under another type, from `f16` and to it through `f32`.
+pub(super) fn cast(level: Level, x: &Tensor, to: Dtype) -> Data {
+    macro_rules! by {
+        ($kind:ident, $from:ident, $kernel:ident) => {
+            Data::$kind(room::filled($from.len(), room::STEP, |at, to: &mut [_]| {
+                $kernel(level, &$from[at..at + to.len()], to);
+            }))
+        };
+    }
+    macro_rules! each {
+        ($kind:ident, $from:ident, |$x:ident| $body:expr) => {
+            Data::$kind($from.iter().map(|$x| $body).collect())
+        };
+    }
+    match (x.data(), to) {
+        (Data::F32(from), Dtype::F32) => by!(F32, from, canonical),
+        (Data::F32(from), Dtype::F16) => by!(F16, from, halves),
+        (Data::F32(from), Dtype::I32) => by!(I32, from, integers),
+        (Data::F32(from), Dtype::I8) => by!(I8, from, signed),
+        (Data::F32(from), Dtype::U8) => by!(U8, from, unsigned),
+        (Data::F16(from), Dtype::F32) => by!(F32, from, from_halves),
+        (Data::I32(from), Dtype::F32) => by!(F32, from, from_integers),
+        (Data::I8(from), Dtype::F32) => by!(F32, from, from_signed),
+        (Data::U8(from), Dtype::F32) => by!(F32, from, from_unsigned),
+        (Data::I32(from), Dtype::I32) => Data::I32(from.clone()),
+        (Data::I32(from), Dtype::I8) => each!(I8, from, |x| low_bits(*x).cast_signed()),
+        (Data::I32(from), Dtype::U8) => each!(U8, from, |x| low_bits(*x)),
+        (Data::I8(from), Dtype::I32) => each!(I32, from, |x| (*x).into()),
+        (Data::U8(from), Dtype::I32) => each!(I32, from, |x| (*x).into()),
+        (Data::I8(from), Dtype::I8) => Data::I8(from.clone()),
+        (Data::U8(from), Dtype::U8) => Data::U8(from.clone()),
+        (Data::I8(from), Dtype::U8) => each!(U8, from, |x| x.cast_unsigned()),
+        (Data::U8(from), Dtype::I8) => each!(I8, from, |x| x.cast_signed()),
+        (Data::F16(_) | Data::I32(_) | Data::I8(_) | Data::U8(_), _) => {
+            let wide = TensorType { dtype: Dtype::F32, shape: x.of().shape.clone() };
+            cast(level, &Tensor::made(wide, cast(level, x, Dtype::F32)), to)
+        }
+    }
+}
+
+leveled! {
+    fn quantize_signed(from: &[f32], scale: f32, zero: i32, to: &mut [i8]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = low_bits(number::quantize(*from, scale, zero, -128, 127)).cast_signed();
+        }
+    }
+}
+
+leveled! {
+    fn quantize_unsigned(from: &[f32], scale: f32, zero: i32, to: &mut [u8]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = low_bits(number::quantize(*from, scale, zero, 0, 255));
+        }
+    }
+}
+
+leveled! {
+    fn dequantize_signed(from: &[i8], scale: f32, zero: i32, to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = number::dequantize((*from).into(), scale, zero);
+        }
+    }
+}
+
+leveled! {
+    fn dequantize_unsigned(from: &[u8], scale: f32, zero: i32, to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = number::dequantize((*from).into(), scale, zero);
+        }
+    }
+}
+
+leveled! {
+    fn dequantize_integers(from: &[i32], scale: f32, zero: i32, to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = number::dequantize(*from, scale, zero);
+        }
+    }
+}
+
+/// `act` on each run of elements with one scale and zero point: where it begins, and which scale.
+fn by_scale<R: Copy + Default + Send + Sync>(
+    inputs: &[&Tensor],
+    axis: u8,
+    act: impl Fn(usize, usize, &mut [R]) + Sync,
+) -> Vec<R> {
+    let dims = inputs[0].dims();
+    let elements = usize::try_from(inputs[0].of().shape.elements()).expect("below 2^31");
+    let per_axis = inputs[1].of().shape.rank() == 1;
+    let inner: usize = dims[usize::from(axis).min(dims.len())..].iter().skip(1).map(|dim| *dim as usize).product();
+    let (run, scales) = if per_axis { (inner, dims[usize::from(axis)] as usize) } else { (elements, 1) };
+    room::filled(elements, room::STEP, |at, mut to| {
+        let mut start = at;
         while !to.is_empty() {
-            let len = to.len().min(rows.len - column);
+            let len = to.len().min(run - start % run);
             let (now, later) = to.split_at_mut(len);
-            let offsets = rows.offsets(row);
-            let [left, right] = [(left, 0), (right, 1)].map(|(data, of)| {
-                if rows.taken[of] == 1 { &data[offsets[of]..][..1] } else { &data[offsets[of] + column..][..len] }
-            });
-            act(left, right, now);
-            (row, column, to) = (row + 1, 0, later);
+            act(start, start / run % scales, now);
+            (start, to) = (start + len, later);
         }
-    }))
+    })
 }
 
-/// A broadcast result as rows, of which each operand gives a run of the same length or one number.
-struct Rows {
-    /// Elements of a row.
-    len: usize,
-    count: usize,
-    /// Elements that each operand gives to a row: `len` or 1.
-    taken: [usize; 2],
-    /// Outer axes, innermost last: length, and each operand's step.
-    outer: Vec<(usize, [usize; 2])>,
-}
-
-impl Rows {
-    fn of(shape: &Shape, operands: [&Shape; 2]) -> Self {
-        // Steps of both operands along each axis of the result, 0 where one stretches.
-        let steps = operands.map(|operand| {
-            let skipped = shape.rank() - operand.rank();
-            let own = strides(operand);
-            (0..shape.rank())
-                .map(|axis| {
-                    axis.checked_sub(skipped).filter(|axis| operand.dims()[*axis] != 1).map_or(0, |axis| own[axis])
-                })
-                .collect::<Vec<usize>>()
-        });
-        let mut axes: Vec<(usize, [usize; 2])> = (0..shape.rank())
-            .map(|axis| (shape.dims()[axis] as usize, [steps[0][axis], steps[1][axis]]))
-            .filter(|(len, _)| *len != 1)
-            .collect();
-        // Axes that both operands walk in one go become one row.
-        let mut taken = [1, 1];
-        let mut len = 1;
-        while let Some((dim, steps)) = axes.last().copied() {
-            let goes_on = |of: usize| match steps[of] {
-                0 => taken[of] == 1,
-                step => step == len && taken[of] == len,
-            };
-            if !(goes_on(0) && goes_on(1)) {
-                break;
-            }
-            axes.pop();
-            len *= dim;
-            for of in 0..2 {
-                if steps[of] != 0 {
-                    taken[of] = len;
-                }
-            }
-        }
-        let count = axes.iter().map(|(len, _)| len).product();
-        Self { len, count, taken, outer: axes }
-    }
-
-    fn offsets(&self, mut row: usize) -> [usize; 2] {
-        let mut offsets = [0, 0];
-        for (len, steps) in self.outer.iter().rev() {
-            let at = row % len;
-            row /= len;
-            offsets[0] += at * steps[0];
-            offsets[1] += at * steps[1];
-        }
-        offsets
+pub(super) fn quantize(level: Level, inputs: &[&Tensor], axis: u8) -> Data {
+    let (from, scales) = (inputs[0].floats(), inputs[1].floats());
+    match inputs[2].data() {
+        Data::I8(zeros) => Data::I8(by_scale(inputs, axis, |at, of, to| {
+            quantize_signed(level, &from[at..at + to.len()], scales[of], zeros[of].into(), to);
+        })),
+        Data::U8(zeros) => Data::U8(by_scale(inputs, axis, |at, of, to| {
+            quantize_unsigned(level, &from[at..at + to.len()], scales[of], zeros[of].into(), to);
+        })),
+        other => unreachable!("checked as bytes, and is {}", other.dtype()),
     }
 }
 
-/// `[rows, columns]` as `[columns, rows]`, in blocks that stay in the cache.
-pub(super) fn turned<T: Copy + Default>(from: &[T], rows: usize, columns: usize) -> Vec<T> {
-    const SIDE: usize = 32;
-    let mut to = vec![T::default(); from.len()];
-    for top in (0..rows).step_by(SIDE) {
-        for left in (0..columns).step_by(SIDE) {
-            for row in top..(top + SIDE).min(rows) {
-                for column in left..(left + SIDE).min(columns) {
-                    to[column * rows + row] = from[row * columns + column];
-                }
-            }
-        }
+pub(super) fn dequantize(level: Level, inputs: &[&Tensor], axis: u8) -> Data {
+    let scales = inputs[1].floats();
+    macro_rules! by {
+        ($from:ident, $zeros:ident, $kernel:ident) => {
+            by_scale(inputs, axis, |at, of, to| {
+                $kernel(level, &$from[at..at + to.len()], scales[of], $zeros[of].into(), to);
+            })
+        };
     }
-    to
-}
-
-pub(super) fn transpose(x: &Tensor, order: &[u8], shape: &Shape) -> Data {
-    match x.data() {
-        Data::F32(data) => Data::F32(moved(data, &x.of().shape, order, shape)),
-        Data::F16(data) => Data::F16(moved(data, &x.of().shape, order, shape)),
-        Data::I32(data) => Data::I32(moved(data, &x.of().shape, order, shape)),
-        Data::I8(data) => Data::I8(moved(data, &x.of().shape, order, shape)),
-        Data::U8(data) => Data::U8(moved(data, &x.of().shape, order, shape)),
-    }
-}
-
-fn moved<T: Copy>(from: &[T], own: &Shape, order: &[u8], shape: &Shape) -> Vec<T> {
-    let steps = strides(own);
-    let axes: Vec<(usize, usize)> = order
-        .iter()
-        .zip(shape.dims())
-        .map(|(axis, len)| (*len as usize, steps[usize::from(*axis)]))
-        .filter(|(len, _)| *len != 1)
-        .collect();
-    let Some(((len, step), outer)) = axes.split_last() else { return from.to_vec() };
-    let mut to = Vec::with_capacity(from.len());
-    if from.is_empty() {
-        return to;
-    }
-    let mut index = vec![0; outer.len()];
-    let mut start = 0;
-    loop {
-        if *step == 1 {
-            to.extend_from_slice(&from[start..start + len]);
-        } else {
-            to.extend(from[start..].iter().step_by(*step).take(*len));
-        }
-        // The next row: the innermost outer axis that has one.
-        let mut axis = outer.len();
-        loop {
-            let Some(next) = axis.checked_sub(1) else { return to };
-            axis = next;
-            index[axis] += 1;
-            start += outer[axis].1;
-            if index[axis] < outer[axis].0 {
-                break;
-            }
-            start -= outer[axis].1 * outer[axis].0;
-            index[axis] = 0;
-        }
-    }
+    Data::F32(match (inputs[0].data(), inputs[2].data()) {
+        (Data::I8(from), Data::I8(zeros)) => by!(from, zeros, dequantize_signed),
+        (Data::U8(from), Data::U8(zeros)) => by!(from, zeros, dequantize_unsigned),
+        (Data::I32(from), Data::I32(zeros)) => by!(from, zeros, dequantize_integers),
+        (from, zeros) => unreachable!("checked as integers, and are {} and {}", from.dtype(), zeros.dtype()),
+    })
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     math::{self, erf_power, erf_with, exp_near, nan_of, tanh_power, tanh_with},
-    number::{canon, kept},
+    number::{NAN, canon, kept},
 };
 use core::f32::consts::FRAC_1_SQRT_2;
 
@@ -80,6 +80,32 @@ pub(super) fn exp_below(x: f32) -> f32 {
     f32::from_bits(if bits < 0x0100_0000 { 0 } else { bits.cast_unsigned() })
 }
 
+/// [`crate::number::from_half`]: a binary16 number's bits are those of a number `2^112` too small.
+#[inline(always)]
+pub(super) fn from_half(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff);
+    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
+    let finite = if magnitude >= 0x7c00 { f32::INFINITY.to_bits() } else { scaled.to_bits() };
+    let signed = finite | (u32::from(bits & 0x8000) << 16);
+    f32::from_bits(if magnitude > 0x7c00 { NAN } else { signed })
+}
+
+/// [`crate::number::to_half`].
+#[inline(always)]
+pub(super) fn to_half(x: f32) -> u16 {
+    let bits = kept(x).to_bits();
+    let magnitude = bits & 0x7fff_ffff;
+    // Rounding adds a half, less the least bit where the kept ones are even.
+    let normal = (magnitude.wrapping_sub(112 << 23).wrapping_add(0x0fff + ((magnitude >> 13) & 1))) >> 13;
+    // The last place of 0.5 is a binary16 number's least: the sum rounds to it.
+    let small = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let finite = if magnitude < 113 << 23 { small } else { normal };
+    let held = if magnitude >= 0x477f_f000 { 0x7c00 } else { finite };
+    let signed = held | ((bits >> 16) & 0x8000);
+    let half = if magnitude > f32::INFINITY.to_bits() { 0x7e00 } else { signed };
+    (half & 0xffff) as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +149,18 @@ mod tests {
             }
         };
         same(each, math::exp, |x| x <= 0.0);
+    }
+
+    #[test]
+    fn the_short_forms_of_halves_have_the_bits_of_their_definitions() {
+        for bits in 0..=u16::MAX {
+            assert_eq!(from_half(bits).to_bits(), crate::number::from_half(bits).to_bits(), "of {bits:#06x}");
+        }
+        let each = |from: &[f32], to: &mut [f32]| {
+            for (from, to) in from.iter().zip(to) {
+                *to = f32::from_bits(to_half(*from).into());
+            }
+        };
+        same(each, |x| f32::from_bits(crate::number::to_half(x).into()), |_| true);
     }
 }

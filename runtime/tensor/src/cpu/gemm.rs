@@ -4,7 +4,7 @@
 //! sums of a block begin with what the blocks before it left in `C`, so that the order over `k` stays one.
 
 use super::{
-    Level, Packed, along, elementwise,
+    Level, Packed, along, elementwise, moves, room,
     simd::{Kind, leveled},
 };
 use crate::{Data, Tensor, number};
@@ -276,7 +276,7 @@ fn share(level: Level, a: &[f32], panels: &[f32], steps: Steps, n: usize, c: &mu
 
 /// Multiplies by one matrix, whose layout is kept with the tensor when it is of some size and hardly padded.
 fn by_matrix(level: Level, rows: &[f32], b: &Tensor, [k, n]: [usize; 2], turned: bool, c: &mut [f32]) {
-    let data = widened(b);
+    let data = widened(level, b);
     let matrix = Matrix { data: &data, k, n, turned };
     let padded = n.next_multiple_of(width(level));
     if k * n >= KEPT_ELEMENTS
@@ -290,9 +290,12 @@ fn by_matrix(level: Level, rows: &[f32], b: &Tensor, [k, n]: [usize; 2], turned:
     multiply(level, rows, Right::Given(&matrix), c);
 }
 
-fn widened(x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
+fn widened(level: Level, x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
     match x.data() {
-        Data::F16(data) => data.iter().map(|x| number::from_half(*x)).collect::<Vec<f32>>().into(),
+        Data::F16(_) => match elementwise::cast(level, x, Dtype::F32) {
+            Data::F32(data) => data.into(),
+            other => unreachable!("cast to f32, and is {}", other.dtype()),
+        },
         _ => x.floats().into(),
     }
 }
@@ -319,13 +322,13 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Dat
     let ([.., m, k], [.., n]) = (left.dims(), right.dims()) else { unreachable!("checked") };
     let [m, k, n] = [*m, *k, *n].map(|len| len as usize);
     let mut c = vec![0.0; usize::try_from(shape.elements()).expect("below 2^31")];
-    let rows = widened(a);
+    let rows = widened(level, a);
     if right.rank() == 2 {
         // One right operand for the whole stack: one tall product.
         by_matrix(level, &rows, b, [k, n], false, &mut c);
         return Data::F32(c);
     }
-    let columns = widened(b);
+    let columns = widened(level, b);
     products(level, &rows, &columns, [m, k, n], [&stack(shape, left), &stack(shape, right)], false, &mut c);
     Data::F32(c)
 }
@@ -365,13 +368,11 @@ pub(super) fn gemm(
     let [m, n] = [m as usize, n as usize];
     let k = inputs[0].dims()[usize::from(!flip_a)] as usize;
     let rows: std::borrow::Cow<'_, [f32]> =
-        if flip_a { elementwise::turned(inputs[0].floats(), k, m).into() } else { inputs[0].floats().into() };
+        if flip_a { moves::turned(inputs[0].floats(), k, m).into() } else { inputs[0].floats().into() };
     let mut c = vec![0.0; m * n];
     by_matrix(level, &rows, inputs[1], [k, n], flip_b, &mut c);
     if alpha.to_bits() != 1f32.to_bits() {
-        for sum in &mut c {
-            *sum = number::mul(alpha, *sum);
-        }
+        elementwise::scale(level, &mut c, alpha);
     }
     let Some(addend) = inputs.get(2) else { return Data::F32(c) };
     let product = Tensor::made(of.clone(), Data::F32(c));
@@ -403,6 +404,52 @@ pub(super) fn attention(level: Level, inputs: &[&Tensor], scale: f32, shape: &Sh
     if let Some(mask) = inputs.get(3) {
         scores = Tensor::made(of.clone(), elementwise::two(level, &Op::Add, &scores, mask, &of.shape));
     }
-    let weights = Tensor::made(of, along::softmax(level, &scores));
+    let weights = along::softmax(level, &scores, of.shape.rank() - 1);
+    let weights = Tensor::made(of, weights);
     matmul(level, &weights, value, shape)
+}
+
+leveled! {
+    /// Pairs that lie half a row apart.
+    fn rotate(row: &[f32], cos: &[f32], sin: &[f32], to: &mut [f32]) {
+        let (a, b) = row.split_at(cos.len());
+        let (to_a, to_b) = to.split_at_mut(cos.len());
+        for ((a, b), ((cos, sin), (to_a, to_b))) in a.iter().zip(b).zip(cos.iter().zip(sin).zip(to_a.iter_mut().zip(to_b))) {
+            *to_a = number::sub(number::mul(*a, *cos), number::mul(*b, *sin));
+            *to_b = number::add(number::mul(*a, *sin), number::mul(*b, *cos));
+        }
+    }
+}
+
+leveled! {
+    /// Pairs of neighbours.
+    fn rotate_neighbours(row: &[f32], cos: &[f32], sin: &[f32], to: &mut [f32]) {
+        let (pairs, _) = row.as_chunks::<2>();
+        let (to, _) = to.as_chunks_mut::<2>();
+        for (([a, b], to), (cos, sin)) in pairs.iter().zip(to).zip(cos.iter().zip(sin)) {
+            *to = [
+                number::sub(number::mul(*a, *cos), number::mul(*b, *sin)),
+                number::add(number::mul(*a, *sin), number::mul(*b, *cos)),
+            ];
+        }
+    }
+}
+
+pub(super) fn rotary(level: Level, inputs: &[&Tensor], interleaved: bool) -> Data {
+    let [x, cos, sin] = [inputs[0], inputs[1], inputs[2]].map(Tensor::floats);
+    let [.., len, width] = *inputs[0].dims() else { unreachable!("checked") };
+    let (len, width) = (len as usize, width as usize);
+    let half = width / 2;
+    let step = (room::STEP / width).max(1) * width;
+    Data::F32(room::filled(x.len(), step, |at, to| {
+        for (row, (to, from)) in to.chunks_exact_mut(width).zip(x[at..].chunks_exact(width)).enumerate() {
+            let angles = (at / width + row) % len * half;
+            let (cos, sin) = (&cos[angles..angles + half], &sin[angles..angles + half]);
+            if interleaved {
+                rotate_neighbours(level, from, cos, sin, to);
+            } else {
+                rotate(level, from, cos, sin, to);
+            }
+        }
+    }))
 }

@@ -22,7 +22,7 @@ pub(super) fn gather(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Data, 
 }
 
 /// Indices counted from the end brought to the front, each inside the axis.
-fn picked(indices: &[i32], len: u32) -> Result<Vec<usize>, TensorError> {
+pub(crate) fn picked(indices: &[i32], len: u32) -> Result<Vec<usize>, TensorError> {
     indices.iter().enumerate().map(|(position, index)| inside(position, *index, len)).collect()
 }
 
