@@ -20,6 +20,14 @@ const PER_ELEMENT: u64 = 16;
 const PER_DIVIDE: u64 = 32;
 /// Sixteenths per element of a function.
 const PER_FUNCTION: u64 = 160;
+/// Sixteenths per element that changes its type, is chosen, or is met by a window's place.
+const PER_PICK: u64 = 64;
+/// Sixteenths per multiplication and addition where few maps share what they read: [`FEW_MAPS`].
+const PER_NARROW_MAC: u64 = 32;
+/// Maps of a group below which a convolution is no product worth the name.
+const FEW_MAPS: u32 = 4;
+/// Sixteenths per element of lines that do not lie together, beside the rest.
+const PER_TURN: u64 = 64;
 /// Sixteenths per element that is compared while selecting, and binary digit of the number selected.
 const PER_COMPARE: u64 = 64;
 
@@ -45,9 +53,11 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
             let dims = inputs[0].shape.dims();
             macs(made, dims[usize::from(!transpose_a)].into(), PER_MAC) + made * u128::from(2 * PER_ELEMENT)
         }
-        Op::Conv { .. } => {
+        Op::Conv { groups, .. } => {
             let per_output: u128 = inputs[1].shape.dims()[1..].iter().map(|dim| u128::from(*dim)).product();
-            macs(made, per_output, PER_MAC) + made * u128::from(PER_ELEMENT)
+            let maps = inputs[1].shape.dims()[0] / (*groups).max(1);
+            let rate = if maps < FEW_MAPS { PER_NARROW_MAC } else { PER_MAC };
+            macs(made, per_output, rate) + made * u128::from(PER_ELEMENT)
         }
         Op::Attention { .. } => {
             // Two products over the scores, and a softmax on them.
@@ -56,26 +66,29 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
                 + scores * u128::from(PER_FUNCTION + PER_DIVIDE)
         }
         Op::Exp | Op::Log | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Gelu(_) => made * u128::from(PER_FUNCTION),
-        Op::Softmax { .. } => made * u128::from(PER_FUNCTION + PER_DIVIDE),
-        Op::Sqrt | Op::Reciprocal | Op::Div | Op::QuantizeLinear { .. } => made * u128::from(PER_DIVIDE),
+        Op::Softmax { axis } => made * u128::from(PER_FUNCTION + PER_DIVIDE) + turned(&[*axis], inputs[0]),
+        Op::Sqrt | Op::Reciprocal => made * u128::from(PER_DIVIDE),
+        Op::Div if inputs[0].dtype == Dtype::F32 => made * u128::from(PER_DIVIDE),
+        Op::Div | Op::Cast(_) | Op::Where | Op::QuantizeLinear { .. } => made * u128::from(PER_PICK),
         Op::LayerNormalization { .. } | Op::RmsNormalization { .. } | Op::RotaryEmbedding { .. } => {
             made * u128::from(4 * PER_ELEMENT)
         }
-        Op::ReduceSum { .. }
-        | Op::ReduceMean { .. }
-        | Op::ReduceMax { .. }
-        | Op::ReduceMin { .. }
-        | Op::ArgMax { .. } => read * u128::from(PER_ELEMENT),
-        Op::TopK { k, .. } => read * u128::from(PER_COMPARE) * u128::from(k.max(&1).ilog2() + 1),
+        Op::ReduceSum { axes, .. }
+        | Op::ReduceMean { axes, .. }
+        | Op::ReduceMax { axes, .. }
+        | Op::ReduceMin { axes, .. } => read * u128::from(PER_ELEMENT) + turned(axes, inputs[0]),
+        Op::ArgMax { axis, .. } => read * u128::from(2 * PER_ELEMENT) + turned(&[*axis], inputs[0]),
+        Op::TopK { axis, k, .. } => {
+            read * u128::from(PER_COMPARE) * u128::from(k.max(&1).ilog2() + 1) + turned(&[*axis], inputs[0])
+        }
         Op::MaxPool(window) | Op::AveragePool { window, .. } => {
             let per_output: u128 = window.kernel.iter().map(|len| u128::from(*len)).product();
-            macs(made, per_output, PER_ELEMENT)
+            macs(made, per_output, PER_PICK)
         }
         Op::Neg
         | Op::Abs
         | Op::Relu
         | Op::Clip { .. }
-        | Op::Cast(_)
         | Op::Add
         | Op::Sub
         | Op::Mul
@@ -84,7 +97,6 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
         | Op::Equal
         | Op::Less
         | Op::Greater
-        | Op::Where
         | Op::DequantizeLinear { .. } => made * u128::from(PER_ELEMENT),
         Op::Gather { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Pad { .. } => {
             // A gathered operand may be far larger than what is taken from it.
@@ -106,6 +118,14 @@ pub fn scratch(op: &Op, inputs: &[&TensorType]) -> u64 {
         Op::Attention { .. } => scores(&inputs[0].shape, &inputs[1].shape).saturating_mul(3 * Dtype::F32.size()),
         _ => 0,
     }
+}
+
+/// What lines cost that are not the last axes: their elements are brought together first.
+fn turned(axes: &[u8], of: &TensorType) -> u128 {
+    // Axes are ascending; none means all.
+    let rank = of.shape.rank();
+    let together = axes.iter().rev().enumerate().all(|(behind, axis)| usize::from(*axis) + behind + 1 == rank);
+    if together { 0 } else { u128::from(of.shape.elements()) * u128::from(PER_TURN) }
 }
 
 fn macs(outputs: u128, inner: u128, rate: u64) -> u128 {

@@ -7,7 +7,7 @@ use super::{
     room,
     simd::leveled,
 };
-use crate::{Data, Tensor, number, oracle, space::Space};
+use crate::{Data, Tensor, number, space::Space};
 use core::ops::Range;
 use rayon::prelude::*;
 use samebit_spec::tensor::{Dtype, Op, Shape, TensorType, Window};
@@ -225,16 +225,28 @@ pub(super) fn max_pool(level: Level, x: &Tensor, window: &Window, shape: &Shape)
 
 pub(super) fn average_pool(level: Level, x: &Tensor, window: &Window, count_padding: bool, shape: &Shape) -> Data {
     let space = Space::new(window, &x.dims()[2..], &shape.dims()[2..]);
+    let short = |len: usize| u32::try_from(len).expect("a window of fewer than 2^31 elements");
+    let wide: Vec<u32> = (0..space.places[1]).map(|place| short(space.within(1, place).len())).collect();
     by_lines(x, &space, shape, |line, plane, to| {
         to.fill(0.0);
         for (start, step, run) in parts(&space, line) {
             add_all(level, &plane[start..], step, &mut to[run]);
         }
-        let high = space.within(0, line).len();
-        for (place, to) in to.iter_mut().enumerate() {
-            let members =
-                if count_padding { space.kernel[0] * space.kernel[1] } else { high * space.within(1, place).len() };
-            *to = number::div(*to, oracle::count(members));
+        if count_padding {
+            divide(level, &vec![short(space.kernel[1]); to.len()], short(space.kernel[0]), to);
+        } else {
+            divide(level, &wide, short(space.within(0, line).len()), to);
         }
     })
+}
+
+leveled! {
+    /// Divides by the number of elements: `high` lines of as many as `wide` says.
+    fn divide(wide: &[u32], high: u32, to: &mut [f32]) {
+        for (to, wide) in to.iter_mut().zip(wide) {
+            #[expect(clippy::cast_precision_loss, reason = "rounding is the rule")]
+            let count = (*wide * high) as f32;
+            *to = number::div(*to, count);
+        }
+    }
 }
