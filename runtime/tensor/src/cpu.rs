@@ -68,7 +68,7 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
         Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Equal | Op::Less | Op::Greater => {
             elementwise::two(level, op, inputs[0], inputs[1], &of.shape)
         }
-        Op::Where => elementwise::choose(inputs, &of.shape),
+        Op::Where => elementwise::choose(level, inputs, &of.shape),
         Op::QuantizeLinear { axis } => elementwise::quantize(level, inputs, *axis),
         Op::DequantizeLinear { axis } => elementwise::dequantize(level, inputs, *axis),
         Op::MatMul => gemm::matmul(level, inputs[0], inputs[1], &of.shape),

@@ -20,16 +20,20 @@ const PER_ELEMENT: u64 = 16;
 const PER_DIVIDE: u64 = 32;
 /// Sixteenths per element of a function.
 const PER_FUNCTION: u64 = 160;
-/// Sixteenths per element that changes its type, is chosen, or is met by a window's place.
+/// Sixteenths per element that changes its type or is chosen.
 const PER_PICK: u64 = 64;
+/// Sixteenths per element that a pool's window meets.
+const PER_PLACE: u64 = 256;
+/// Sixteenths per multiplication and addition of a convolution: its columns are gathered first.
+const PER_CONV_MAC: u64 = 16;
 /// Sixteenths per multiplication and addition where few maps share what they read: [`FEW_MAPS`].
-const PER_NARROW_MAC: u64 = 32;
+const PER_NARROW_MAC: u64 = 64;
 /// Maps of a group below which a convolution is no product worth the name.
 const FEW_MAPS: u32 = 4;
 /// Sixteenths per element of lines that do not lie together, beside the rest.
-const PER_TURN: u64 = 64;
+const PER_TURN: u64 = 256;
 /// Sixteenths per element that is compared while selecting, and binary digit of the number selected.
-const PER_COMPARE: u64 = 64;
+const PER_COMPARE: u64 = 128;
 
 /// Fuel of `op` on operands of these types with these results, as [`super::infer`] gave them.
 ///
@@ -56,7 +60,7 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
         Op::Conv { groups, .. } => {
             let per_output: u128 = inputs[1].shape.dims()[1..].iter().map(|dim| u128::from(*dim)).product();
             let maps = inputs[1].shape.dims()[0] / (*groups).max(1);
-            let rate = if maps < FEW_MAPS { PER_NARROW_MAC } else { PER_MAC };
+            let rate = if maps < FEW_MAPS { PER_NARROW_MAC } else { PER_CONV_MAC };
             macs(made, per_output, rate) + made * u128::from(PER_ELEMENT)
         }
         Op::Attention { .. } => {
@@ -83,7 +87,7 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
         }
         Op::MaxPool(window) | Op::AveragePool { window, .. } => {
             let per_output: u128 = window.kernel.iter().map(|len| u128::from(*len)).product();
-            macs(made, per_output, PER_PICK)
+            macs(made, per_output, PER_PLACE)
         }
         Op::Neg
         | Op::Abs

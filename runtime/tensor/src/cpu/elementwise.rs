@@ -158,45 +158,56 @@ pub(super) fn two(level: Level, op: &Op, a: &Tensor, b: &Tensor, shape: &Shape) 
     }
 }
 
-pub(super) fn choose(inputs: &[&Tensor], shape: &Shape) -> Data {
-    let [condition, yes, no] = [inputs[0], inputs[1], inputs[2]];
-    let Data::U8(flags) = condition.data() else { unreachable!("checked as u8") };
-    let rows = Rows::of(shape, [&condition.of().shape, &yes.of().shape, &no.of().shape]);
-    macro_rules! choose {
-        ($kind:ident, $yes:ident, $no:ident) => {
-            Data::$kind(rows.made(|[flags_at, yes_at, no_at], to| {
-                let (flags, yes, no) = (&flags[flags_at], &$yes[yes_at], &$no[no_at]);
-                match *flags {
-                    // One flag for all: one operand is copied.
-                    [flag] => {
-                        let from = if flag == 0 { no } else { yes };
-                        match *from {
-                            [single] => to.fill(single),
-                            _ => to.copy_from_slice(from),
-                        }
+/// A kernel that takes one of two elements, of which either side may be one for all.
+macro_rules! choice {
+    ($name:ident: $kind:ty) => {
+        leveled! {
+            fn $name(flags: &[u8], yes: &[$kind], no: &[$kind], to: &mut [$kind]) {
+                match (flags, yes, no) {
+                    ([flag], yes, no) if to.len() != 1 => match if *flag == 0 { no } else { yes } {
+                        [single] => to.fill(*single),
+                        chosen => to.copy_from_slice(chosen),
+                    },
+                    (flags, [yes], no) if to.len() != 1 => {
+                        pairs(flags, no, to, |flag, no| if flag == 0 { no } else { *yes });
                     }
-                    _ => {
-                        pairs(flags, no, to, |_, no| no);
-                        let chosen = |(to, (flag, yes)): (&mut _, (&u8, _))| {
-                            if *flag != 0 {
-                                *to = yes;
-                            }
-                        };
-                        match *yes {
-                            [single] => to.iter_mut().zip(flags.iter().zip(std::iter::repeat(single))).for_each(chosen),
-                            _ => to.iter_mut().zip(flags.iter().zip(yes.iter().copied())).for_each(chosen),
+                    (flags, yes, [no]) if to.len() != 1 => {
+                        pairs(flags, yes, to, |flag, yes| if flag == 0 { *no } else { yes });
+                    }
+                    (flags, yes, no) => {
+                        for ((to, flag), (yes, no)) in to.iter_mut().zip(flags).zip(yes.iter().zip(no)) {
+                            *to = if *flag == 0 { *no } else { *yes };
                         }
                     }
                 }
+            }
+        }
+    };
+}
+
+choice!(choose_f32: f32);
+choice!(choose_f16: u16);
+choice!(choose_i32: i32);
+choice!(choose_i8: i8);
+choice!(choose_u8: u8);
+
+pub(super) fn choose(level: Level, inputs: &[&Tensor], shape: &Shape) -> Data {
+    let [condition, yes, no] = [inputs[0], inputs[1], inputs[2]];
+    let Data::U8(flags) = condition.data() else { unreachable!("checked as u8") };
+    let rows = Rows::of(shape, [&condition.of().shape, &yes.of().shape, &no.of().shape]);
+    macro_rules! by {
+        ($kind:ident, $yes:ident, $no:ident, $kernel:ident) => {
+            Data::$kind(rows.made(|[flags_at, yes_at, no_at], to| {
+                $kernel(level, &flags[flags_at], &$yes[yes_at], &$no[no_at], to);
             }))
         };
     }
     match (yes.data(), no.data()) {
-        (Data::F32(a), Data::F32(b)) => choose!(F32, a, b),
-        (Data::F16(a), Data::F16(b)) => choose!(F16, a, b),
-        (Data::I32(a), Data::I32(b)) => choose!(I32, a, b),
-        (Data::I8(a), Data::I8(b)) => choose!(I8, a, b),
-        (Data::U8(a), Data::U8(b)) => choose!(U8, a, b),
+        (Data::F32(a), Data::F32(b)) => by!(F32, a, b, choose_f32),
+        (Data::F16(a), Data::F16(b)) => by!(F16, a, b, choose_f16),
+        (Data::I32(a), Data::I32(b)) => by!(I32, a, b, choose_i32),
+        (Data::I8(a), Data::I8(b)) => by!(I8, a, b, choose_i8),
+        (Data::U8(a), Data::U8(b)) => by!(U8, a, b, choose_u8),
         (a, b) => unreachable!("checked as one type, and are {} and {}", a.dtype(), b.dtype()),
     }
 }
