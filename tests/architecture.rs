@@ -16,7 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("samebit-rewrite", &["samebit-spec"]),
     ("samebit-wasi", &["samebit-spec"]),
     ("samebit-tensor", &["samebit-spec"]),
-    ("samebit-runtime", &["samebit-rewrite", "samebit-wasi", "samebit-spec"]),
+    ("samebit-runtime", &["samebit-rewrite", "samebit-tensor", "samebit-wasi", "samebit-spec"]),
     ("samebit-sdk-macros", &[]),
     ("samebit-sdk", &["samebit-sdk-macros", "samebit-spec"]),
     ("samebit-market", &["samebit-spec"]),
