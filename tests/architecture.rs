@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("samebit-tensor", &["samebit-spec"]),
     ("samebit-runtime", &["samebit-rewrite", "samebit-tensor", "samebit-wasi", "samebit-spec"]),
     ("samebit-sdk-macros", &[]),
-    ("samebit-sdk", &["samebit-sdk-macros", "samebit-spec"]),
+    ("samebit-sdk", &["samebit-sdk-macros", "samebit-spec", "samebit-tensor"]),
     ("samebit-market", &["samebit-spec"]),
     ("samebit-ledger", &["samebit-market", "samebit-spec"]),
     ("samebit-blobs", &["samebit-spec"]),
