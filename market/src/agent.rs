@@ -327,7 +327,7 @@ impl HostAgent {
 
     fn execute(&mut self, run: &RunView<'_>) -> Option<Effect> {
         let module = run.task.module;
-        let execution = run.job.spec.execution(run.run.unit, &run.task.name, module.id)?;
+        let execution = run.job.spec.execution(run.run.unit, run.task)?;
         let memory = self.recall(run.run);
         if std::mem::replace(&mut memory.executing, true) || memory.fault {
             return None;

@@ -537,7 +537,7 @@ impl Job<'_> {
         }
         let task = self.context.task;
         let spec = &self.record.spec;
-        let execution = spec.execution(run.unit, &task.name, task.module.id).map(|execution| execution.id());
+        let execution = spec.execution(run.unit, task).map(|execution| execution.id());
         let impossible = if Some(receipt.execution) != execution {
             "execution"
         } else if receipt.fuel > spec.limits.fuel {

@@ -31,7 +31,7 @@ pub enum HostFault {
         given: BlobId,
     },
     /// The execution wants tensor operations that this build does not have.
-    #[error("the execution wants tensor operations {wanted:?}, this build has none")]
+    #[error("the execution wants tensor operations of version {}, this build has version {}", wanted.0, samebit_spec::tensor::host::VERSION)]
     TensorOps {
         /// What it wants.
         wanted: TensorOps,
@@ -50,6 +50,12 @@ pub enum HostFault {
     #[error("content of the execution cannot be read: {reason}")]
     Content {
         /// Which blob, and why.
+        reason: String,
+    },
+    /// What computes tensors failed, as a device that went away does.
+    #[error("tensors could not be computed: {reason}")]
+    Device {
+        /// Which device, and what it or its driver said.
         reason: String,
     },
     /// Memory within the guest's limit could not be given to it.

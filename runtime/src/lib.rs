@@ -7,7 +7,8 @@
 //!
 //! - `engine.rs`: what a run needs of an engine, and what removes each source of nondeterminism; `engine/native.rs` and
 //!   `engine/interpreter.rs` are the two there are.
-//! - `guest.rs`: what a running module can reach: preview1, behind the meter.
+//! - `guest.rs`: what a running module can reach: preview1 and tensors, behind the meter.
+//! - `tensors.rs`: the functions on tensors, on whichever backend.
 //! - `run.rs`: order of a run, roots, outcome.
 //! - `serve.rs`: the guest's thread, and content and watch on the caller's.
 //! - `stop.rs`: how a run is stopped from another thread.
@@ -36,22 +37,25 @@ mod run;
 mod serve;
 mod snapshot;
 mod stop;
+mod tensors;
 
 pub use cache::{Cache, CodeCache};
 pub use dirty::Tracking;
 pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
+pub use samebit_tensor::{Backend, Cpu, Oracle};
 pub use samebit_wasi::{Content, PIECE, Saved};
 pub use snapshot::{Checkpoint, Keep, Snapshot, SnapshotError};
 
 use engine::{Code, Engine};
 use samebit_spec::{
     content::{BlobRef, Tree},
-    execution::Execution,
+    execution::{Execution, TensorOps},
     id::{ExecutableId, StateRoot},
     receipt::Receipt,
     task::TaskForm,
+    tensor::host,
     unit::Fuel,
 };
 use std::sync::Arc;
@@ -63,6 +67,8 @@ pub struct Inspection {
     pub form: TaskForm,
     /// Names of the preview1 functions that it imports, sorted.
     pub imports: Vec<String>,
+    /// The version of tensor operations that it needs; 0 for one that imports no function on tensors.
+    pub tensor_ops: TensorOps,
     /// Pages of 64 KiB that its memory begins with.
     pub memory_min_pages: u32,
     /// Pages beyond which it never grows, where it says so itself.
@@ -81,12 +87,18 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
     let executable = samebit_rewrite::prepare(bytes)?;
     Ok(Inspection {
         form: executable.form,
+        tensor_ops: tensor_ops(&executable),
         imports: executable.imports,
         memory_min_pages: executable.memory_min_pages,
         memory_max_pages: executable.memory_max_pages,
         module: executable.module,
         executable: executable.id,
     })
+}
+
+/// The version of tensor operations that a module needs.
+fn tensor_ops(executable: &Executable) -> TensorOps {
+    TensorOps(if executable.tensors { host::VERSION } else { 0 })
 }
 
 /// How an engine is set up. No receipt depends on any of it.
@@ -101,6 +113,8 @@ pub struct Options {
     /// How the pages are found that a step wrote; the best means there is unless said otherwise. The interpreter's
     /// memory cannot be followed by the kernel, and is compared with a copy instead.
     pub tracking: Option<Tracking>,
+    /// Who computes tensors; the CPU unless said otherwise.
+    pub backend: Option<Arc<dyn Backend>>,
 }
 
 /// What a run is to do beside running.
@@ -131,6 +145,7 @@ pub struct Runtime {
     engine: Arc<dyn Engine>,
     kind: EngineKind,
     tracking: Tracking,
+    backend: Arc<dyn Backend>,
 }
 
 impl core::fmt::Debug for Runtime {
@@ -164,6 +179,12 @@ impl Program {
     #[must_use]
     pub fn module(&self) -> BlobRef {
         self.executable.module
+    }
+
+    /// The version of tensor operations that it needs; 0 for one that imports no function on tensors.
+    #[must_use]
+    pub fn tensor_ops(&self) -> TensorOps {
+        tensor_ops(&self.executable)
     }
 
     /// The rewritten module, for [`Runtime::compile`] on another engine.
@@ -239,7 +260,14 @@ impl Runtime {
     /// [`HostFault::Engine`] on a machine that the engine does not support, or that has too little address space.
     pub fn open(options: &Options) -> Result<Self, HostFault> {
         let tracking = options.tracking.unwrap_or_else(Tracking::best);
-        Ok(Self { engine: engine::open(options)?, kind: options.engine, tracking })
+        let backend = options.backend.clone().unwrap_or_else(|| Arc::new(Cpu));
+        Ok(Self { engine: engine::open(options)?, kind: options.engine, tracking, backend })
+    }
+
+    /// Who computes tensors.
+    #[must_use]
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
     }
 
     /// How it finds the pages that a step wrote.
@@ -314,6 +342,6 @@ impl Runtime {
         orders: Orders<'_>,
         watch: &mut dyn FnMut(Progress) -> Flow,
     ) -> Result<Finished, HostFault> {
-        serve::serve(program, execution, content, self.tracking(), orders, watch)
+        serve::serve(program, execution, content, (self.tracking(), &self.backend), orders, watch)
     }
 }

@@ -11,19 +11,22 @@ use crate::{
     guest::{Guest, Halt, Meter},
     pages::{Changed, MemoryTree, ZERO},
     serve::{Live, Remote},
+    tensors::Tensors,
 };
 use samebit_rewrite::Executable;
 use samebit_spec::{
     abi::StepCode,
     content::{BlobRef, Tree, TreeFile, folders_begun},
-    execution::{Execution, Limit, Outcome, TensorOps, Trap},
+    execution::{Execution, Limit, Outcome, Trap},
     id::StateRoot,
     param,
     receipt::{Output, Receipt},
     state::{self, LEAF_BYTES, MemoryRoot, StateImage},
     task::TaskForm,
+    tensor::host,
     unit::Fuel,
 };
+use samebit_tensor::Backend;
 use samebit_wasi::{Config, Wasi};
 use std::{
     sync::Arc,
@@ -46,11 +49,12 @@ pub(crate) fn run(
     if execution.module != executable.module.id {
         return Err(HostFault::WrongModule { wanted: execution.module, given: executable.module.id });
     }
-    if execution.tensor_ops != TensorOps(0) {
+    if execution.tensor_ops.0 > host::VERSION {
         return Err(HostFault::TensorOps { wanted: execution.tensor_ops });
     }
     let content = remote();
     let config = world(execution, &content)?;
+    let mut tensors = Tensors::new(Arc::clone(&way.backend), execution.tensor_ops.0 != 0);
     let (wasi, mut ledger) = match &way.resume {
         None => {
             let wasi = Wasi::new(config);
@@ -66,8 +70,12 @@ pub(crate) fn run(
                 let at = snapshot.pieces.get(hash).and_then(|at| snapshot.at(*at));
                 at.map(<[u8]>::to_vec).ok_or_else(|| "it is in none of the packs".to_string())
             };
-            let wasi = Wasi::restore(config, &snapshot.world, snapshot.image.wasi, &mut { piece })
-                .map_err(SnapshotError::from)?;
+            let (world, live_tensors) = Tensors::split(&snapshot.world)?;
+            let wasi =
+                Wasi::restore(config, &world, snapshot.image.wasi, &mut { piece }).map_err(SnapshotError::from)?;
+            let memory = u64::from(snapshot.image.memory_pages) * PAGE_BYTES;
+            let left = execution.limits.memory.0.saturating_sub(memory);
+            tensors.restore(&live_tensors, &snapshot.image.tensors, left, &mut { piece })?;
             (wasi, Committed { image: snapshot.image.clone(), history: snapshot.roots.clone() })
         }
     };
@@ -75,7 +83,16 @@ pub(crate) fn run(
         ledger.repeat(0, 0);
         return ledger.finish(Outcome::Exhausted { limit: Limit::Memory }, &wasi, &content);
     }
-    let guest = Guest { wasi, content: remote(), meter: Meter::default(), live: Arc::clone(live) };
+    let own = executable.memory_max_pages.map_or(PAGES_MAX, u64::from).min(PAGES_MAX);
+    let guest = Guest {
+        wasi,
+        tensors,
+        memory_max: execution.limits.memory.0,
+        pages_max: u32::try_from(own).unwrap_or(u32::MAX),
+        content: remote(),
+        meter: Meter::default(),
+        live: Arc::clone(live),
+    };
     if live.stop.is_set() {
         return Err(HostFault::Cancelled);
     }
@@ -209,6 +226,7 @@ enum End {
 /// How a run is to be done. No receipt depends on it.
 pub(crate) struct Way {
     pub(crate) tracking: Tracking,
+    pub(crate) backend: Arc<dyn Backend>,
     /// Whether states are to be kept.
     pub(crate) keeps: bool,
     pub(crate) resume: Option<Arc<Snapshot>>,
@@ -339,9 +357,7 @@ impl Run<'_> {
 
     /// Pages that memory may grow to.
     fn pages_max(&self) -> u32 {
-        let own = self.executable.memory_max_pages.map_or(PAGES_MAX, u64::from);
-        let pages = (self.execution.limits.memory.0 / PAGE_BYTES).min(own).min(PAGES_MAX);
-        u32::try_from(pages).unwrap_or(u32::MAX)
+        self.machine.guest().pages_left()
     }
 
     /// Puts the stretch's allowance where the guest draws from.
@@ -391,6 +407,7 @@ impl Run<'_> {
             Left::Halt(Halt::Exit(code)) => return Ok(End::Exited(code)),
             Left::Halt(Halt::Fuel) => return Ok(End::OutOfFuel(limit)),
             Left::Halt(Halt::Content(reason)) => return Err(HostFault::Content { reason }),
+            Left::Halt(Halt::Device(reason)) => return Err(HostFault::Device { reason }),
             Left::Halt(Halt::Cancelled) => return Err(HostFault::Cancelled),
             Left::Trap(trap) => trap,
         };
@@ -413,7 +430,8 @@ impl Run<'_> {
     /// What the next root costs.
     fn root_fuel(&self) -> u64 {
         let pages = self.machine.memory().len() as u64 / PAGE_BYTES;
-        let world = self.machine.guest().wasi.root_fuel().0;
+        let guest = self.machine.guest();
+        let world = guest.wasi.root_fuel().0.saturating_add(guest.tensors.root_fuel());
         param::ROOT_FUEL.0.saturating_add(pages.saturating_mul(param::ROOT_FUEL_PER_PAGE.0)).saturating_add(world)
     }
 
@@ -428,6 +446,7 @@ impl Run<'_> {
         ledger.image.memory_pages = u32::try_from(pages).map_err(unknown)?;
         ledger.image.memory = self.tree.root();
         ledger.image.globals = globals;
+        ledger.image.tensors = self.machine.guest_mut().tensors.marks();
         let guest = self.machine.guest();
         ledger.image.fuel = Fuel(guest.meter.used);
         ledger.image.wasi = guest.wasi.root();
@@ -484,7 +503,9 @@ impl Run<'_> {
             }
         }
         // All pieces of files: the keeper knows which of them it has, and it may have let some go.
-        let world = self.machine.guest().wasi.save(&|_| false);
+        let guest = self.machine.guest();
+        let mut world = guest.wasi.save(&|_| false);
+        guest.tensors.save(&mut world);
         let roots = ledger.history.get(self.told..).unwrap_or_default().to_vec();
         self.told = ledger.history.len();
         Checkpoint { image: ledger.image.clone(), roots, leaves, pages, world }

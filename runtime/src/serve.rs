@@ -14,6 +14,7 @@ use samebit_spec::{
     execution::Execution,
     unit::Fuel,
 };
+use samebit_tensor::Backend;
 use std::{
     sync::{
         Arc,
@@ -116,7 +117,7 @@ pub(crate) fn serve(
     program: &Program,
     execution: &Execution,
     content: &dyn Content,
-    tracking: Tracking,
+    (tracking, backend): (Tracking, &Arc<dyn Backend>),
     orders: Orders<'_>,
     watch: &mut dyn FnMut(Progress) -> Flow,
 ) -> Result<Finished, HostFault> {
@@ -126,9 +127,10 @@ pub(crate) fn serve(
     let (asks, answers) = mpsc::channel();
     let guest = {
         let (program, execution, live) = (program.clone(), execution.clone(), Arc::clone(&live));
+        let backend = Arc::clone(backend);
         move || {
             let remote = || Remote { asks: asks.clone() };
-            let way = Way { tracking, keeps, resume };
+            let way = Way { tracking, backend, keeps, resume };
             let done = run::run(&program, &execution, &remote, &live, way);
             // Nobody is left to tell when the caller has cancelled.
             let _ = asks.send(Ask::Done(Box::new(done)));

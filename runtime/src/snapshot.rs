@@ -24,7 +24,7 @@ pub struct Checkpoint {
     pub leaves: Vec<(u32, [u8; 32])>,
     /// The bytes of those that are not zeros, one after another.
     pub pages: Vec<u8>,
-    /// The guest's world, without pieces that were handed out before.
+    /// The guest's world and its tensors, without pieces that were handed out before.
     pub world: Saved,
 }
 
@@ -88,6 +88,12 @@ pub enum SnapshotError {
     Module {
         /// What is wrong.
         what: &'static str,
+    },
+    /// Its tensors.
+    #[error("its tensors: {what}")]
+    Tensors {
+        /// What is wrong.
+        what: String,
     },
     /// The guest's world.
     #[error(transparent)]

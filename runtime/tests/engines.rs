@@ -275,6 +275,7 @@ fn the_interpreter_has_neither_code_to_keep_nor_instances_to_pool() {
         allocator: Allocator::Pooling { instances: 1 },
         cache: Some(Cache::new(Arc::clone(&shelf) as _, [3; 32])),
         tracking: None,
+        backend: None,
     };
     let runtime = Runtime::open(&options).expect("this machine has an engine");
     runtime.load(&wasm(&command("", ""))).expect("admitted");

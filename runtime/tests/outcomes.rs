@@ -292,7 +292,7 @@ fn a_program_or_tensor_version_that_the_execution_does_not_name_is_a_host_fault(
     other.module = BlobId([1; 32]);
     assert!(matches!(run_in(&program, &other, &Store::default()), Err(HostFault::WrongModule { .. })));
     let mut tensors = execution(&program);
-    tensors.tensor_ops = TensorOps(1);
+    tensors.tensor_ops = TensorOps(2);
     assert!(matches!(run_in(&program, &tensors, &Store::default()), Err(HostFault::TensorOps { .. })));
 }
 

@@ -33,6 +33,10 @@
 //! An `Err` is printed to stderr and ends the task as *failed*; a panic prints its message and traps. Both are results
 //! like any other: the same on every honest host, and paid.
 //!
+//! # Tensors
+//! With the feature `tensor`, `samebit_sdk::tensor` computes on the host's processor or graphics adapter, with the
+//! same bits on each.
+//!
 //! # Steps
 //! A host commits to the task's whole state after every step, and a dispute is settled by re-running one step. So a
 //! step is as much work as anyone would like to repeat, about a second, and never more than the step budget. See
@@ -47,6 +51,8 @@ mod io;
 pub mod native;
 mod pieces;
 mod steps;
+#[cfg(feature = "tensor")]
+pub mod tensor;
 
 pub use error::TaskError;
 pub use io::{input_dir, output_dir};

@@ -16,8 +16,10 @@ pub const EXPORT_MEMORY: &str = "memory";
 /// Exports whose name begins so are made by the rewriter; a module that brings one is refused.
 pub const RESERVED_PREFIX: &str = "__samebit_";
 
-/// The only import module that profile `samebit-1` offers.
+/// The import module of WASI's functions.
 pub const WASI_MODULE: &str = "wasi_snapshot_preview1";
+/// The import module of the functions on tensors (`spec/09-tensor.md`, section 9.7). There is no other.
+pub const TENSOR_MODULE: &str = "samebit_tensor";
 
 /// Where a job's input tree is mounted, read-only.
 pub const INPUT_DIR: &str = "/in";

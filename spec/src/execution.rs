@@ -21,7 +21,7 @@ pub enum Profile {
     Samebit1,
 }
 
-/// Version of the tensor operations that a run may call. 0: none are offered.
+/// Version of the tensor operations that a run may call. 0: none are offered; a host function then answers so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct TensorOps(pub u32);
 

@@ -2,11 +2,12 @@
 
 use crate::{
     content::TreeRef,
-    execution::{Access, Execution, Limits, Mount, Profile, TensorOps},
+    execution::{Access, Execution, Limits, Mount, Profile},
     id::{Beacon, BlobId, Commitment, JobId, ParamsId, ReceiptId, TaskId},
     param,
     receipt::Receipt,
     sign::PublicKey,
+    task::TaskManifest,
     unit::{Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::Hashed,
 };
@@ -58,13 +59,13 @@ impl JobSpec {
 
     /// What a host runs for `unit` of this job: the input at `/in`, read-only. `None` beyond the last unit.
     #[must_use]
-    pub fn execution(&self, unit: u32, task_name: &str, module: BlobId) -> Option<Execution> {
+    pub fn execution(&self, unit: u32, task: &TaskManifest) -> Option<Execution> {
         let input = *self.units.get(usize::try_from(unit).ok()?)?;
-        let mut args = vec![String::from(task_name)];
+        let mut args = vec![task.name.clone()];
         args.extend(self.args.iter().cloned());
         Some(Execution {
             profile: Profile::Samebit1,
-            module,
+            module: task.module.id,
             mounts: vec![Mount { path: String::from(crate::abi::INPUT_DIR), tree: input, access: Access::ReadOnly }],
             args,
             env: self.env.clone(),
@@ -73,7 +74,7 @@ impl JobSpec {
             unit,
             limits: self.limits,
             step_budget: self.step_budget,
-            tensor_ops: TensorOps(0),
+            tensor_ops: task.tensor_ops,
         })
     }
 

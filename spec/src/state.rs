@@ -4,6 +4,7 @@ pub use crate::history::root as history_root;
 use crate::{
     content::BlobRef,
     id::{ExecutionId, StateRoot},
+    tensor::TensorType,
     unit::Fuel,
     wire::{self, Hashed},
 };
@@ -35,13 +36,48 @@ pub enum GlobalValue {
     V128(u128),
 }
 
-/// A live tensor, in canonical handle order. Always an empty list while [`crate::execution::TensorOps`] is 0.
+/// A live tensor, in canonical handle order. There is none before the first handle was given out; from then on the
+/// first mark is [`TensorMark::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct TensorMark {
-    /// The guest's handle.
+    /// The guest's handle; 0 for that of [`TensorMark::next`].
     pub handle: u32,
     /// Hash of dtype, shape and content.
     pub content: [u8; 32],
+}
+
+/// Where a tensor's bytes lie that were never in the guest's memory: part of a mounted file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct TensorSource {
+    /// The file's content.
+    pub blob: BlobRef,
+    /// Where in it they begin.
+    pub offset: u64,
+}
+
+impl TensorMark {
+    /// The number that the next tensor gets: the guest can tell two states apart by it.
+    #[must_use]
+    pub fn next(handle: u32) -> Self {
+        Self { handle: 0, content: wire::derive("samebit/v1/tensor-next", &handle.to_le_bytes()) }
+    }
+
+    /// A tensor of elements; `bytes` are handed to `take` piece by piece.
+    #[must_use]
+    pub fn of(handle: u32, of: &TensorType, bytes: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("samebit/v1/tensor");
+        hasher.update(&wire::encode(of));
+        bytes(&mut |piece| {
+            hasher.update(piece);
+        });
+        Self { handle, content: hasher.finalize().into() }
+    }
+
+    /// A tensor that is part of a mounted file, by the file's name: its bytes are not hashed again.
+    #[must_use]
+    pub fn of_source(handle: u32, of: &TensorType, source: &TensorSource) -> Self {
+        Self { handle, content: wire::derive("samebit/v1/tensor-source", &wire::encode(&(of, source))) }
+    }
 }
 
 /// A task's whole state between two steps. Its hash is the state root.
@@ -67,7 +103,7 @@ pub struct StateImage {
     pub wasi: [u8; 32],
     /// stdout so far.
     pub stdout: BlobRef,
-    /// Live tensors.
+    /// Live tensors, ascending by handle.
     pub tensors: Vec<TensorMark>,
 }
 

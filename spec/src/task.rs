@@ -1,6 +1,6 @@
 //! Published code (`spec/01-task.md`).
 
-use crate::{content::BlobRef, id::TaskId, param, wire::Hashed};
+use crate::{content::BlobRef, execution::TensorOps, id::TaskId, param, tensor::host, wire::Hashed};
 use alloc::string::String;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -24,6 +24,8 @@ pub struct TaskManifest {
     pub form: TaskForm,
     /// One line for people, at most [`param::ABOUT_MAX`] bytes.
     pub about: String,
+    /// The tensor operations that it needs, read off its imports at admission: 0 when it imports none.
+    pub tensor_ops: TensorOps,
 }
 
 impl Hashed for TaskManifest {
@@ -37,13 +39,14 @@ impl TaskManifest {
         TaskId(self.digest())
     }
 
-    /// Whether name, description and module length are within their limits.
+    /// Whether name, description, module length and version of tensor operations are within their limits.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         is_name(&self.name)
             && self.about.len() <= param::ABOUT_MAX
             && !self.about.chars().any(char::is_control)
             && self.module.len <= param::MODULE_BYTES_MAX
+            && self.tensor_ops.0 <= host::VERSION
     }
 }
 

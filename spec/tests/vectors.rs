@@ -18,8 +18,9 @@ use samebit_spec::{
     receipt::{Output, Receipt, Salt, commitment, heartbeat_mark},
     refusal::Refusal,
     sign::{Domain, PublicKey, Signature, Signer, signing_bytes},
-    state::{GlobalValue, MemoryRoot, StateImage, TensorMark, history_root, memory_root},
+    state::{GlobalValue, MemoryRoot, StateImage, TensorMark, TensorSource, history_root, memory_root},
     task::{TaskForm, TaskManifest},
+    tensor::{Dtype, TensorType},
     unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::{self, Hashed},
 };
@@ -109,6 +110,7 @@ fn manifest() -> TaskManifest {
         module: BlobRef::of(b"\0asm\x01\0\0\0"),
         form: TaskForm::Stepped,
         about: "Greets by name".into(),
+        tensor_ops: TensorOps(1),
     }
 }
 
@@ -131,7 +133,7 @@ fn spec() -> JobSpec {
 }
 
 fn execution() -> Execution {
-    spec().execution(1, "hello", manifest().module.id).expect("unit 1 exists")
+    spec().execution(1, &manifest()).expect("unit 1 exists")
 }
 
 fn receipt(outcome: Outcome) -> Receipt {
@@ -290,9 +292,10 @@ fn content_files() -> Vec<File> {
             &hex::encode(tree.to_bytes()),
             tree.tree_ref().id.0,
         ),
-        File::new("TaskManifest", Some(TaskManifest::CONTEXT))
-            .hashed("stepped", &manifest())
-            .hashed("command", &TaskManifest { form: TaskForm::Command, about: String::new(), ..manifest() }),
+        File::new("TaskManifest", Some(TaskManifest::CONTEXT)).hashed("stepped", &manifest()).hashed(
+            "command",
+            &TaskManifest { form: TaskForm::Command, about: String::new(), tensor_ops: TensorOps(0), ..manifest() },
+        ),
     ]
 }
 
@@ -312,7 +315,11 @@ fn execution_files() -> Vec<File> {
             StateRoot(root)
         })
         .collect();
-    let tensors = vec![TensorMark { handle: 1, content: [2; 32] }];
+    let of = TensorType::new(Dtype::F32, &[2, 3]).expect("six elements");
+    let source = TensorSource { blob: BlobRef::of(b"weights"), offset: 4096 };
+    let bytes = TensorMark::of(3, &of, |take| take(&[1; 24]));
+    let file = TensorMark::of_source(2, &of, &source);
+    let tensors = vec![TensorMark::next(4), file, bytes];
     let mut receipts = File::new("Receipt", Some(Receipt::CONTEXT));
     for (case, outcome) in outcomes() {
         receipts = receipts.hashed(case, &receipt(outcome));
@@ -323,6 +330,10 @@ fn execution_files() -> Vec<File> {
             "every-field",
             &StateImage { dropped_data: vec![1], dropped_elements: vec![2, 3], tensors, ..image() },
         ),
+        File::new("TensorMark", None)
+            .derived("next", "next handle 4", TensorMark::next(4).content)
+            .derived("bytes", "f32 [2, 3] of 24 bytes of 1", bytes.content)
+            .derived("file", "f32 [2, 3] of the blob `weights` from 4096 on", file.content),
         File::new("MemoryRoot", None)
             .derived("zeros", "12288 zero bytes", only_zeros.0)
             .derived("one-byte", "12288 bytes, all zero but a 1 at 4096", memory_root(&zeros).0)

@@ -12,7 +12,7 @@ use samebit_spec::{
     block::{Block, Genesis},
     content::{BlobRef, TreeRef},
     entry::{Body, Entry, SignedEntry},
-    execution::{Execution, Limits, Outcome},
+    execution::{Execution, Limits, Outcome, TensorOps},
     id::{HistoryRoot, LedgerRoot, StateRoot},
     job::{JobPhase, JobSpec, RunId, UnitPhase},
     param::Params,
@@ -434,7 +434,13 @@ fn mind(name: &str, conduct: Conduct) -> HostAgent {
 }
 
 fn manifest() -> TaskManifest {
-    TaskManifest { name: "count".into(), module: BlobRef::of(b"module"), form: TaskForm::Command, about: String::new() }
+    TaskManifest {
+        name: "count".into(),
+        module: BlobRef::of(b"module"),
+        form: TaskForm::Command,
+        about: String::new(),
+        tensor_ops: TensorOps::default(),
+    }
 }
 
 /// What every honest host gets.

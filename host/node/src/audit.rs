@@ -189,7 +189,7 @@ pub fn audit(
     let mut reports = Vec::with_capacity(chosen.len());
     for (done, &unit) in chosen.iter().enumerate() {
         progress(Progress::Unit { unit, done, units: chosen.len() });
-        let execution = task.as_ref().and_then(|task| record.spec.execution(unit, &task.name, task.module.id));
+        let execution = task.as_ref().and_then(|task| record.spec.execution(unit, task));
         let ours = match (&program, execution) {
             (Ok(program), Some(execution)) => {
                 match execute(client, store, runtime, program, &execution, &mut |fuel| {

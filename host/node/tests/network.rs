@@ -16,7 +16,7 @@ use samebit_spec::{
     block::{Genesis, Invitation},
     content::{BlobRef, Tree, TreeFile, TreeRef},
     entry::{Body, Entry, SignedEntry},
-    execution::Limits,
+    execution::{Limits, TensorOps},
     id::{BlobId, JobId, TaskId},
     job::{Closing, CustodyRefusal, JobPhase, JobSpec, RunPhase, UnitPhase},
     message::{BlobAnswer, BlobRequest, Request, Response},
@@ -167,7 +167,13 @@ impl Drop for Network {
 fn publish(client: &mut Client, store: &BlobStore) -> TaskId {
     let module = store.put(&wat::parse_str(HELLO).unwrap()).unwrap();
     client.push(store, &[module], |_, _| ()).unwrap();
-    let manifest = TaskManifest { name: "hello".into(), module, form: TaskForm::Command, about: String::new() };
+    let manifest = TaskManifest {
+        name: "hello".into(),
+        module,
+        form: TaskForm::Command,
+        about: String::new(),
+        tensor_ops: TensorOps::default(),
+    };
     client.submit(&key(BUYER), Body::TaskPublish { manifest: manifest.clone() }).unwrap();
     manifest.id()
 }
@@ -487,7 +493,13 @@ fn a_job_whose_module_is_refused_or_whose_input_is_no_tree_is_refunded() {
 
     let module = store.put(b"\0asm not really").unwrap();
     client.push(&store, &[module], |_, _| ()).unwrap();
-    let manifest = TaskManifest { name: "broken".into(), module, form: TaskForm::Command, about: String::new() };
+    let manifest = TaskManifest {
+        name: "broken".into(),
+        module,
+        form: TaskForm::Command,
+        about: String::new(),
+        tensor_ops: TensorOps::default(),
+    };
     client.submit(&key(BUYER), Body::TaskPublish { manifest: manifest.clone() }).unwrap();
     let job = post(&mut client, spec(manifest.id(), vec![unit]));
     assert_eq!(closed(&mut client, job), Closing::Refused { reason: CustodyRefusal::BadModule });

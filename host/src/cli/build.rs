@@ -141,7 +141,13 @@ pub fn project(dir: &Path, ui: &Ui) -> Result<Built, Failure> {
     let file = package.target.join("samebit").join(format!("{}.wasm", package.name));
     keep(&file, &bytes).map_err(|error| Failure::new(Exit::Environment, format!("{}: {error}", file.display())))?;
     let Package { name, about, .. } = package;
-    let manifest = TaskManifest { name, module: BlobRef::of(&bytes), form: inspection.form, about };
+    let manifest = TaskManifest {
+        name,
+        module: BlobRef::of(&bytes),
+        form: inspection.form,
+        about,
+        tensor_ops: inspection.tensor_ops,
+    };
     Ok(Built { file, bytes, manifest, inspection })
 }
 

@@ -15,6 +15,7 @@ mod options;
 mod replay;
 mod run;
 mod task;
+mod tensor;
 mod test;
 pub mod validator;
 

@@ -3,7 +3,7 @@
 //! Nothing is sent. The guest sees what the options give it and nothing else of this machine; folders are shown as
 //! they are when the run begins, and no write of the guest reaches them.
 
-use super::{build, options, task};
+use super::{build, options, task, tensor::TensorBackend};
 use crate::{
     context::{Context, blob_failure, read_file},
     daemon::at_interrupt,
@@ -25,7 +25,7 @@ use samebit_runtime::{
 use samebit_spec::{
     abi,
     content::{BlobRef, Tree, TreeRef},
-    execution::{Access, Execution, Limit, Limits, Mount, Outcome as Ended, Profile, TensorOps},
+    execution::{Access, Execution, Limit, Limits, Mount, Outcome as Ended, Profile},
     history::Trace,
     id::{IdError, StateRoot},
     param,
@@ -131,6 +131,9 @@ pub(super) struct GuestArgs {
     /// What runs it: `wasmtime` compiles, `wasmi` interprets. Outcome, output, fuel and state roots are the same.
     #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engine_parser())]
     engine: EngineKind,
+    /// What computes tensors: `cpu`, `oracle` (as the specification words it: slow), `gpu` or `gpu:N`. The bits are the same.
+    #[arg(long, value_name = "BACKEND", default_value = "cpu")]
+    tensor_backend: TensorBackend,
     /// A .wasm file, a project's folder, or a task of the network by name or id.
     #[arg(value_name = "MODULE.wasm|TASK")]
     module: String,
@@ -274,7 +277,21 @@ pub(super) struct Prepared {
 
 /// Makes an execution of what was asked for.
 pub(super) fn prepare(guest: GuestArgs, ui: &Ui) -> Result<Prepared, Failure> {
-    let GuestArgs { dirs, input, env, stdin, fuel, step_budget, memory, seed, states, engine, module, args } = guest;
+    let GuestArgs {
+        dirs,
+        input,
+        env,
+        stdin,
+        fuel,
+        step_budget,
+        memory,
+        seed,
+        states,
+        engine,
+        tensor_backend,
+        module,
+        args,
+    } = guest;
     let limits = limits(fuel, memory);
     let step_budget = step_budget.or(fuel).map_or(param::STEP_BUDGET_DEFAULT, Fuel).min(limits.fuel);
     let world = World { args, env: options::last_wins(env), seed, limits, step_budget };
@@ -299,7 +316,7 @@ pub(super) fn prepare(guest: GuestArgs, ui: &Ui) -> Result<Prepared, Failure> {
     }
     let (name, bytes) = module_of(&module, ui)?;
 
-    let sandbox = Sandbox::new(engine, ui)?;
+    let sandbox = Sandbox::with(engine, tensor_backend, ui)?;
     let program = sandbox.load(&module, &bytes)?;
     let execution = world.execution(&program, &name, mounts, content.stdin_ref);
     let states = match states {
@@ -377,7 +394,7 @@ impl World {
             unit: 0,
             limits,
             step_budget,
-            tensor_ops: TensorOps(0),
+            tensor_ops: program.tensor_ops(),
         }
     }
 }
@@ -390,8 +407,14 @@ pub(super) struct Sandbox {
 impl Sandbox {
     /// Sets an engine up. Code that it compiles is kept where the home folder can be used.
     pub(super) fn new(engine: EngineKind, ui: &Ui) -> Result<Self, Failure> {
+        Self::with(engine, TensorBackend::default(), ui)
+    }
+
+    /// The same, with what computes tensors.
+    fn with(engine: EngineKind, tensors: TensorBackend, ui: &Ui) -> Result<Self, Failure> {
+        let backend = Some(tensors.open()?);
         let cache = Context::new(ui).ok().and_then(|context| code::cache(&context.home_dir().cache_dir()));
-        let options = Options { engine, cache, ..Options::default() };
+        let options = Options { engine, cache, backend, ..Options::default() };
         Ok(Self { runtime: Runtime::open(&options).map_err(|fault| fault_failure(&fault))? })
     }
 

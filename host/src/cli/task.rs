@@ -175,16 +175,18 @@ pub struct Module {
 impl Module {
     /// Reads a .wasm file, or builds a project's, and checks that hosts would admit it.
     pub fn read(path: &Path, name: Option<String>, about: Option<String>, ui: &Ui) -> Result<Self, Failure> {
-        let (bytes, form, own_name, own_about) = if path.is_dir() {
+        let (bytes, form, tensor_ops, own_name, own_about) = if path.is_dir() {
             let built = build::project(path, ui)?;
-            (built.bytes, built.manifest.form, built.manifest.name, built.manifest.about)
+            let TaskManifest { name, form, about, tensor_ops, .. } = built.manifest;
+            (built.bytes, form, tensor_ops, name, about)
         } else {
             let bytes = read_file(path, param::MODULE_BYTES_MAX)?;
             let seen = inspect(&bytes).map_err(|refusal| {
-                Failure::new(Exit::ModuleRefused, format!("{} is refused: {refusal}", path.display()))
-                    .help("a task imports only wasi_snapshot_preview1; `samebit build` checks a project")
+                Failure::new(Exit::ModuleRefused, format!("{} is refused: {refusal}", path.display())).help(
+                    "a task imports only wasi_snapshot_preview1 and samebit_tensor; `samebit build` checks a project",
+                )
             })?;
-            (bytes, seen.form, name_of(path), String::new())
+            (bytes, seen.form, seen.tensor_ops, name_of(path), String::new())
         };
         let (name, about) = (name.unwrap_or(own_name), about.unwrap_or(own_about));
         if !is_name(&name) {
@@ -195,7 +197,7 @@ impl Module {
             let max = param::ABOUT_MAX;
             return Err(Failure::new(Exit::Usage, format!("--about is one line of at most {max} bytes")));
         }
-        let manifest = TaskManifest { name, module: BlobRef::of(&bytes), form, about };
+        let manifest = TaskManifest { name, module: BlobRef::of(&bytes), form, about, tensor_ops };
         Ok(Self { bytes, manifest })
     }
 }

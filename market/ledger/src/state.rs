@@ -312,7 +312,7 @@ impl LedgerState {
     pub fn execution(&self, job: &JobId, unit: u32) -> Option<Execution> {
         let record = self.jobs.get(job)?;
         let task = self.tasks.get(&record.spec.task)?;
-        record.spec.execution(unit, &task.manifest.name, task.manifest.module.id)
+        record.spec.execution(unit, &task.manifest)
     }
 
     /// What the agent of `host` must see, at `now` or the last block's time, whichever is later.

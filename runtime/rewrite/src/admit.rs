@@ -12,6 +12,7 @@ use samebit_spec::{
     fuel::FuelTable,
     param,
     task::TaskForm,
+    tensor::host,
     wasi::{self, CoreType, Signature},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,7 @@ pub(crate) struct Exported {
 pub(crate) struct Facts {
     pub(crate) form: TaskForm,
     pub(crate) imports: Vec<String>,
+    pub(crate) tensors: bool,
     pub(crate) memory: Option<MemoryType>,
     pub(crate) mutable_globals: Vec<(u32, GlobalType)>,
     pub(crate) start: Option<u32>,
@@ -152,6 +154,8 @@ struct Reader {
     functions: Vec<u32>,
     imported: usize,
     imports: BTreeSet<String>,
+    /// Whether functions on tensors are among the imports.
+    tensors: bool,
     memory: Option<MemoryType>,
     globals: Vec<ValType>,
     mutable_globals: Vec<(u32, GlobalType)>,
@@ -176,6 +180,7 @@ impl Reader {
             functions: Vec::new(),
             imported: 0,
             imports: BTreeSet::new(),
+            tensors: false,
             memory: None,
             globals: Vec::new(),
             mutable_globals: Vec::new(),
@@ -388,11 +393,13 @@ impl Reader {
             self.functions.push(index);
             return Ok(());
         }
-        if module != abi::WASI_MODULE {
-            return Err(unknown());
-        }
-        let wanted = wasi::signature(name).ok_or_else(unknown)?;
-        // An import of another kind under a known name is no preview1 function either.
+        let wanted = match module {
+            abi::WASI_MODULE => wasi::signature(name),
+            abi::TENSOR_MODULE => host::signature(name),
+            _ => None,
+        };
+        let wanted = wanted.ok_or_else(unknown)?;
+        // An import of another kind under a known name is none of these functions either.
         let TypeRef::Func(index) = ty else { return Err(unknown()) };
         let found = self.types.get(index as usize).ok_or_else(unknown)?;
         if !is_signature(found, wanted) {
@@ -403,7 +410,11 @@ impl Reader {
                 found: type_text(found),
             });
         }
-        self.imports.insert(name.to_string());
+        if module == abi::TENSOR_MODULE {
+            self.tensors = true;
+        } else {
+            self.imports.insert(name.to_string());
+        }
         self.functions.push(index);
         Ok(())
     }
@@ -439,6 +450,7 @@ impl Reader {
             form,
             exports,
             imports: self.imports.into_iter().collect(),
+            tensors: self.tensors,
             memory: self.memory,
             mutable_globals: self.mutable_globals,
             start: self.start,

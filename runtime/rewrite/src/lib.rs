@@ -16,7 +16,7 @@
 //! A runtime drives it through the exports named here and needs no meter, limit or switch of its engine's.
 //!
 //! Invariants:
-//! - A1: what is admitted imports only preview1 functions with their exact types.
+//! - A1: what is admitted imports only functions of preview1 and on tensors, with their exact types.
 //! - A2: what is admitted has all its state in one exported memory and in mutable globals that the rewritten
 //!   module exports: tables do not change, segments are not dropped, nothing is passive.
 //! - A3: no admitted code runs before the runtime calls an export.
@@ -134,6 +134,8 @@ pub struct Executable {
     pub form: TaskForm,
     /// Names of the preview1 functions that it imports, sorted, each once.
     pub imports: Vec<String>,
+    /// Whether it imports functions on tensors.
+    pub tensors: bool,
     /// Pages of 64 KiB that its memory begins with.
     pub memory_min_pages: u32,
     /// Pages beyond which its memory never grows, where it says so itself.
@@ -200,6 +202,7 @@ fn finish(published: &[u8], plain: &[u8], facts: admit::Facts, settings: &Settin
         bytes: rewritten.bytes,
         form: facts.form,
         imports: facts.imports,
+        tensors: facts.tensors,
         memory_min_pages: facts.memory.map_or(0, |memory| pages(memory.initial)),
         memory_max_pages: facts.memory.and_then(|memory| memory.maximum).map(pages),
         globals: facts.mutable_globals,

@@ -221,10 +221,12 @@ pub enum Refusal {
         /// The instruction or item that needs it.
         what: String,
     },
-    /// An import that is no preview1 function.
+    /// An import that is none of the host's functions.
     #[error(
-        "{at}: import {module:?} {name:?} does not exist: a task may import functions of {wasi} and nothing else",
-        wasi = abi::WASI_MODULE
+        "{at}: import {module:?} {name:?} does not exist: a task may import functions of {wasi} and {tensor} and nothing \
+         else",
+        wasi = abi::WASI_MODULE,
+        tensor = abi::TENSOR_MODULE
     )]
     Import {
         /// Where.
@@ -234,14 +236,14 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
-    /// A preview1 name that is imported with another type.
-    #[error("{at}: import {name:?} is {found}, preview1 has it as {wanted}")]
+    /// A name of the host's that is imported with another type.
+    #[error("{at}: import {name:?} is {found}, the host has it as {wanted}")]
     ImportType {
         /// Where.
         at: At,
         /// Its name.
         name: String,
-        /// The type that preview1 gives it.
+        /// The type that the host gives it.
         wanted: String,
         /// The type that the module gives it.
         found: String,

@@ -347,17 +347,17 @@ fn rules() -> Vec<Case> {
         ),
         (
             command(r#"(import "env" "system" (func (param i32) (result i32)))"#),
-            r#"offset 0x16: import "env" "system" does not exist: a task may import functions of wasi_snapshot_preview1 and nothing else"#,
+            r#"offset 0x16: import "env" "system" does not exist: a task may import functions of wasi_snapshot_preview1 and samebit_tensor and nothing else"#,
             &[0x03, 0x65],
         ),
         (
             command(r#"(import "wasi_snapshot_preview1" "fork" (func))"#),
-            r#"offset 0x11: import "wasi_snapshot_preview1" "fork" does not exist: a task may import functions of wasi_snapshot_preview1 and nothing else"#,
+            r#"offset 0x11: import "wasi_snapshot_preview1" "fork" does not exist: a task may import functions of wasi_snapshot_preview1 and samebit_tensor and nothing else"#,
             &[0x16, 0x77],
         ),
         (
             command(r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i64)))"#),
-            r#"offset 0x15: import "proc_exit" is (i64) -> (), preview1 has it as (i32) -> ()"#,
+            r#"offset 0x15: import "proc_exit" is (i64) -> (), the host has it as (i32) -> ()"#,
             &[0x16, 0x77],
         ),
         (wasm(r#"(module (func (export "_start")))"#), "the module has no memory of its own exported as `memory`", &[]),

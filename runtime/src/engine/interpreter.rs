@@ -8,11 +8,11 @@
 use super::{Code, Engine, Entry, Left, Machine, missing};
 use crate::{
     HostFault,
-    guest::{Guest, Halt, PARAMS_MAX},
+    guest::{Guest, Halt, HostCall, PARAMS_MAX},
 };
 use samebit_rewrite::{EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, Executable, global_export};
-use samebit_spec::{abi, execution::Trap, param, state::GlobalValue};
-use samebit_wasi::{Call, FUNCTIONS};
+use samebit_spec::{abi, execution::Trap, param, state::GlobalValue, tensor::host, wasi::CoreType};
+use samebit_wasi::FUNCTIONS;
 use std::sync::Arc;
 use wasmi::{
     Caller, CompilationMode, Config, FuncType, Global, Instance, Linker, Memory, Module, ResumableCall, Store,
@@ -55,6 +55,7 @@ struct Cells {
     memory: Memory,
     fuel: Global,
     halt: Global,
+    pages: Global,
 }
 
 fn config() -> Config {
@@ -179,7 +180,7 @@ impl Machine for InterpretedMachine {
             self.globals.push(global(&global_export(index))?);
         }
         pages.set(&mut self.store, Val::I32(pages_max.cast_signed())).map_err(Left::unknown)?;
-        self.store.data_mut().cells = Some(Cells { memory, fuel, halt });
+        self.store.data_mut().cells = Some(Cells { memory, fuel, halt, pages });
         self.instance = Some(instance);
         Ok(())
     }
@@ -316,7 +317,7 @@ fn trap(error: &wasmi::Error) -> Option<Trap> {
     })
 }
 
-/// Links every function of preview1.
+/// Links every function of preview1, and those on tensors.
 fn linker(engine: &wasmi::Engine) -> Result<Linker<Data>, wasmi::Error> {
     let core = |ty: &samebit_wasi::ValType| match ty {
         samebit_wasi::ValType::I32 => ValType::I32,
@@ -327,9 +328,23 @@ fn linker(engine: &wasmi::Engine) -> Result<Linker<Data>, wasmi::Error> {
         let ty = FuncType::new(function.params.iter().map(core), function.result.iter().map(core));
         let call = function.call;
         linker.func_new(abi::WASI_MODULE, function.name, ty, move |mut caller, args, results| {
-            let errno = host_call(&mut caller, call, args)?;
+            let errno = host_call(&mut caller, HostCall::Wasi(call), args)?;
             if let Some(result) = results.first_mut() {
                 *result = Val::I32(errno);
+            }
+            Ok(())
+        })?;
+    }
+    let core = |ty: &CoreType| match ty {
+        CoreType::I32 => ValType::I32,
+        CoreType::I64 => ValType::I64,
+    };
+    for host::Function { call, signature } in host::FUNCTIONS {
+        let ty = FuncType::new(signature.params.iter().map(core), signature.result.iter().map(core));
+        linker.func_new(abi::TENSOR_MODULE, signature.name, ty, move |mut caller, args, results| {
+            let answer = host_call(&mut caller, HostCall::Tensor(*call), args)?;
+            if let Some(result) = results.first_mut() {
+                *result = Val::I32(answer);
             }
             Ok(())
         })?;
@@ -337,20 +352,29 @@ fn linker(engine: &wasmi::Engine) -> Result<Linker<Data>, wasmi::Error> {
     Ok(linker)
 }
 
-fn host_call(caller: &mut Caller<'_, Data>, call: Call, args: &[Val]) -> Result<i32, wasmi::Error> {
+fn host_call(caller: &mut Caller<'_, Data>, call: HostCall, args: &[Val]) -> Result<i32, wasmi::Error> {
     let mut plain = [0; PARAMS_MAX];
     for (plain, value) in plain.iter_mut().zip(args) {
         *plain = match value {
             Val::I32(value) => u64::from(value.cast_unsigned()),
             Val::I64(value) => value.cast_unsigned(),
-            // No signature of preview1 has another type.
+            // No signature of the host's functions has another type.
             _ => 0,
         };
     }
     let cells = caller.data().cells.ok_or_else(|| wasmi::Error::new("a call before instantiation"))?;
     let mut fuel = i64_of(&cells.fuel.get(&*caller)).unwrap_or(-1);
     let (bytes, data) = cells.memory.data_and_store_mut(&mut *caller);
-    let done = data.guest.host_call(call, &plain[..args.len().min(plain.len())], bytes, &mut fuel);
-    cells.fuel.set(&mut *caller, Val::I64(fuel)).map_err(|error| wasmi::Error::new(error.to_string()))?;
+    let plain = &plain[..args.len().min(plain.len())];
+    let done = match call {
+        HostCall::Wasi(call) => data.guest.host_call(call, plain, bytes, &mut fuel),
+        HostCall::Tensor(call) => data.guest.tensor_call(call, plain, bytes, &mut fuel),
+    };
+    let pages = data.guest.pages_left();
+    let wrong = |error: &dyn std::fmt::Display| wasmi::Error::new(error.to_string());
+    cells.fuel.set(&mut *caller, Val::I64(fuel)).map_err(|error| wrong(&error))?;
+    if matches!(call, HostCall::Tensor(_)) {
+        cells.pages.set(&mut *caller, Val::I32(pages.cast_signed())).map_err(|error| wrong(&error))?;
+    }
     done.map_err(wasmi::Error::host)
 }

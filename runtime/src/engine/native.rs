@@ -8,12 +8,12 @@ use crate::{
     Allocator, HostFault, Options,
     cache::Cache,
     frames,
-    guest::{Guest, Halt, PARAMS_MAX},
+    guest::{Guest, Halt, HostCall, PARAMS_MAX},
     stop::Stoppable,
 };
 use samebit_rewrite::{EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, Executable, global_export};
-use samebit_spec::{abi, execution::Trap, state::GlobalValue};
-use samebit_wasi::{Call, FUNCTIONS};
+use samebit_spec::{abi, execution::Trap, state::GlobalValue, tensor::host, wasi::CoreType};
+use samebit_wasi::FUNCTIONS;
 use std::sync::Arc;
 use wasmtime::{
     Caller, Config, FuncType, Global, Inlining, Instance, InstanceAllocationStrategy, InstancePre, Linker, Memory,
@@ -44,6 +44,7 @@ struct Cells {
     memory: Memory,
     fuel: Global,
     halt: Global,
+    pages: Global,
 }
 
 fn config(allocator: Allocator) -> Config {
@@ -195,7 +196,7 @@ impl Machine for NativeMachine {
             self.globals.push(global(&global_export(index))?);
         }
         pages.set(&mut *store, Val::I32(pages_max.cast_signed())).map_err(Left::unknown)?;
-        store.data_mut().cells = Some(Cells { memory, fuel, halt });
+        store.data_mut().cells = Some(Cells { memory, fuel, halt, pages });
         let stop = Arc::clone(&store.data().guest.live.stop);
         store.arm(&instance, &stop).map_err(Left::unknown)?;
         self.instance = Some(instance);
@@ -317,7 +318,7 @@ fn left(error: &wasmtime::Error) -> Left {
     })
 }
 
-/// Links every function of preview1.
+/// Links every function of preview1, and those on tensors.
 fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Data>> {
     let core = |ty: &samebit_wasi::ValType| match ty {
         samebit_wasi::ValType::I32 => ValType::I32,
@@ -328,9 +329,23 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Data>> {
         let ty = FuncType::new(engine, function.params.iter().map(core), function.result.iter().map(core));
         let call = function.call;
         linker.func_new(abi::WASI_MODULE, function.name, ty, move |mut caller, args, results| {
-            let errno = host_call(&mut caller, call, args)?;
+            let errno = host_call(&mut caller, HostCall::Wasi(call), args)?;
             if let Some(result) = results.first_mut() {
                 *result = Val::I32(errno);
+            }
+            Ok(())
+        })?;
+    }
+    let core = |ty: &CoreType| match ty {
+        CoreType::I32 => ValType::I32,
+        CoreType::I64 => ValType::I64,
+    };
+    for host::Function { call, signature } in host::FUNCTIONS {
+        let ty = FuncType::new(engine, signature.params.iter().map(core), signature.result.iter().map(core));
+        linker.func_new(abi::TENSOR_MODULE, signature.name, ty, move |mut caller, args, results| {
+            let answer = host_call(&mut caller, HostCall::Tensor(*call), args)?;
+            if let Some(result) = results.first_mut() {
+                *result = Val::I32(answer);
             }
             Ok(())
         })?;
@@ -338,20 +353,28 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Data>> {
     Ok(linker)
 }
 
-fn host_call(caller: &mut Caller<'_, Data>, call: Call, args: &[Val]) -> wasmtime::Result<i32> {
+fn host_call(caller: &mut Caller<'_, Data>, call: HostCall, args: &[Val]) -> wasmtime::Result<i32> {
     let mut plain = [0; PARAMS_MAX];
     for (plain, value) in plain.iter_mut().zip(args) {
         *plain = match value {
             Val::I32(value) => u64::from(value.cast_unsigned()),
             Val::I64(value) => value.cast_unsigned(),
-            // No signature of preview1 has another type.
+            // No signature of the host's functions has another type.
             _ => 0,
         };
     }
     let cells = caller.data().cells.ok_or_else(|| wasmtime::Error::msg("a call before instantiation"))?;
     let mut fuel = cells.fuel.get(&mut *caller).i64().unwrap_or(-1);
     let (bytes, data) = cells.memory.data_and_store_mut(&mut *caller);
-    let done = data.guest.host_call(call, &plain[..args.len().min(plain.len())], bytes, &mut fuel);
+    let plain = &plain[..args.len().min(plain.len())];
+    let done = match call {
+        HostCall::Wasi(call) => data.guest.host_call(call, plain, bytes, &mut fuel),
+        HostCall::Tensor(call) => data.guest.tensor_call(call, plain, bytes, &mut fuel),
+    };
+    let pages = data.guest.pages_left();
     cells.fuel.set(&mut *caller, Val::I64(fuel))?;
+    if matches!(call, HostCall::Tensor(_)) {
+        cells.pages.set(&mut *caller, Val::I32(pages.cast_signed()))?;
+    }
     done.map_err(wasmtime::Error::new)
 }

@@ -136,6 +136,40 @@ impl Tensor {
         }
     }
 
+    /// Hands `len` bytes of [`Self::to_bytes`] from `offset` on to `take`, piece by piece, without making all of them.
+    /// What lies beyond the end is left out.
+    pub fn bytes(&self, offset: u64, len: u64, take: &mut dyn FnMut(&[u8])) {
+        /// Elements turned into bytes at a time.
+        const PIECE: usize = 16 << 10;
+        fn pieces<T: Copy, const N: usize>(
+            data: &[T],
+            range: std::ops::Range<usize>,
+            bytes: fn(T) -> [u8; N],
+            take: &mut dyn FnMut(&[u8]),
+        ) {
+            let (first, end) = (range.start / N, range.end.div_ceil(N));
+            for (at, elements) in (first..end).step_by(PIECE).zip(data[first..end].chunks(PIECE)) {
+                let piece: Vec<u8> = elements.iter().flat_map(|element| bytes(*element)).collect();
+                let from = range.start.saturating_sub(at * N);
+                let to = (range.end - at * N).min(piece.len());
+                take(&piece[from..to]);
+            }
+        }
+        let all = self.of().bytes();
+        let place = |at: u64| usize::try_from(at.min(all)).unwrap_or(usize::MAX);
+        let range = place(offset)..place(offset.saturating_add(len));
+        if range.is_empty() {
+            return;
+        }
+        match &*self.0.data {
+            Data::F32(data) => pieces(data, range, f32::to_le_bytes, take),
+            Data::F16(data) => pieces(data, range, u16::to_le_bytes, take),
+            Data::I32(data) => pieces(data, range, i32::to_le_bytes, take),
+            Data::I8(data) => pieces(data, range, i8::to_le_bytes, take),
+            Data::U8(data) => take(&data[range]),
+        }
+    }
+
     /// Element type and shape.
     #[must_use]
     pub fn of(&self) -> &TensorType {

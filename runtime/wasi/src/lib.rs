@@ -25,6 +25,7 @@ mod layout;
 mod memory;
 mod path;
 mod poll;
+mod ranges;
 mod saved;
 mod shelf;
 
@@ -32,6 +33,7 @@ pub use call::{Call, FUNCTIONS, Function, ValType};
 pub use clock::EPOCH_NS;
 pub use errno::Errno;
 pub use memory::{BadPointer, GuestMemory, SliceMemory};
+pub use ranges::FileBytes;
 pub use saved::{RestoreError, Saved, piece_hash};
 
 use clock::Clock;

@@ -34,6 +34,16 @@ impl Shelf {
         self.load(blob, offset, content, true)
     }
 
+    /// The same, and a piece is not kept.
+    pub(crate) fn passing(
+        &self,
+        blob: &BlobRef,
+        offset: u64,
+        content: &dyn Content,
+    ) -> Result<(Arc<[u8]>, usize), Halt> {
+        self.load(blob, offset, content, false)
+    }
+
     /// Hands all bytes to `take`, with their offsets. Keeps only what a content gives whole.
     fn each(&self, blob: &BlobRef, content: &dyn Content, mut take: impl FnMut(u64, &[u8])) -> Result<(), Halt> {
         let mut offset = 0;

@@ -144,3 +144,22 @@ impl Graph {
 fn named(types: &[TensorType], node: usize, value: ValueId) -> Result<&TensorType, GraphError> {
     types.get(value as usize).ok_or(GraphError::UnknownValue { node, value, known: types.len() })
 }
+
+impl Graph {
+    /// The bytes that a guest hands over.
+    ///
+    /// # Panics
+    /// Never: no list of a graph is as long as 32 bits can count.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("writing to memory cannot fail")
+    }
+
+    /// Reads a graph from exactly `bytes`. It is not checked yet.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, borsh::io::Error> {
+        Self::try_from_slice(bytes)
+    }
+}

@@ -6,6 +6,7 @@
 
 mod fuel;
 mod graph;
+pub mod host;
 mod infer;
 mod op;
 

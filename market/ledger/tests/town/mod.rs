@@ -10,7 +10,7 @@ use samebit_spec::{
     block::{Block, Genesis},
     content::{BlobRef, TreeRef},
     entry::{Body, Entry, SignedEntry},
-    execution::{Limits, Outcome},
+    execution::{Limits, Outcome, TensorOps},
     id::{BlobId, Commitment, HistoryRoot, JobId, ParamsId, TaskId},
     job::{CustodyRefusal, JobSpec, RunId},
     param::Params,
@@ -94,7 +94,13 @@ pub fn genesis() -> Genesis {
 
 pub fn manifest(name: &str) -> TaskManifest {
     let module = BlobRef::of(name.as_bytes());
-    TaskManifest { name: name.into(), module, form: TaskForm::Command, about: String::new() }
+    TaskManifest {
+        name: name.into(),
+        module,
+        form: TaskForm::Command,
+        about: String::new(),
+        tensor_ops: TensorOps::default(),
+    }
 }
 
 pub struct Town {
