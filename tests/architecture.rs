@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("mandelbrot", &["samebit-sdk"]),
     ("census", &["samebit-sdk"]),
     ("census-table", &["samebit-sdk"]),
+    ("embed", &["samebit-sdk"]),
     (
         "samebit-tests",
         &[

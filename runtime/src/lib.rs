@@ -59,6 +59,7 @@ use samebit_spec::{
     unit::Fuel,
 };
 use std::sync::Arc;
+use tensors::Computing;
 
 /// What admission says of a module, without compiling it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ pub struct Runtime {
     engine: Arc<dyn Engine>,
     kind: EngineKind,
     tracking: Tracking,
-    backend: Arc<dyn Backend>,
+    computing: Computing,
 }
 
 impl core::fmt::Debug for Runtime {
@@ -261,13 +262,14 @@ impl Runtime {
     pub fn open(options: &Options) -> Result<Self, HostFault> {
         let tracking = options.tracking.unwrap_or_else(Tracking::best);
         let backend = options.backend.clone().unwrap_or_else(|| Arc::new(Cpu));
-        Ok(Self { engine: engine::open(options)?, kind: options.engine, tracking, backend })
+        let computing = Computing::new(backend);
+        Ok(Self { engine: engine::open(options)?, kind: options.engine, tracking, computing })
     }
 
     /// Who computes tensors.
     #[must_use]
     pub fn backend(&self) -> &dyn Backend {
-        &*self.backend
+        &*self.computing.backend
     }
 
     /// How it finds the pages that a step wrote.
@@ -342,6 +344,6 @@ impl Runtime {
         orders: Orders<'_>,
         watch: &mut dyn FnMut(Progress) -> Flow,
     ) -> Result<Finished, HostFault> {
-        serve::serve(program, execution, content, (self.tracking(), &self.backend), orders, watch)
+        serve::serve(program, execution, content, (self.tracking(), &self.computing), orders, watch)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     guest::{Guest, Halt, Meter},
     pages::{Changed, MemoryTree, ZERO},
     serve::{Live, Remote},
-    tensors::Tensors,
+    tensors::{Computing, Tensors},
 };
 use samebit_rewrite::Executable;
 use samebit_spec::{
@@ -26,7 +26,6 @@ use samebit_spec::{
     tensor::host,
     unit::Fuel,
 };
-use samebit_tensor::Backend;
 use samebit_wasi::{Config, Wasi};
 use std::{
     sync::Arc,
@@ -54,7 +53,7 @@ pub(crate) fn run(
     }
     let content = remote();
     let config = world(execution, &content)?;
-    let mut tensors = Tensors::new(Arc::clone(&way.backend), execution.tensor_ops.0 != 0);
+    let mut tensors = Tensors::new(way.computing.clone(), execution.tensor_ops.0 != 0);
     let (wasi, mut ledger) = match &way.resume {
         None => {
             let wasi = Wasi::new(config);
@@ -226,7 +225,7 @@ enum End {
 /// How a run is to be done. No receipt depends on it.
 pub(crate) struct Way {
     pub(crate) tracking: Tracking,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) computing: Computing,
     /// Whether states are to be kept.
     pub(crate) keeps: bool,
     pub(crate) resume: Option<Arc<Snapshot>>,

@@ -8,13 +8,13 @@ use crate::{
     engine::{STACK_BYTES, STACK_HOST_BYTES},
     run::{self, Way},
     stop::Stop,
+    tensors::Computing,
 };
 use samebit_spec::{
     content::{BlobRef, Tree, TreeRef},
     execution::Execution,
     unit::Fuel,
 };
-use samebit_tensor::Backend;
 use std::{
     sync::{
         Arc,
@@ -117,7 +117,7 @@ pub(crate) fn serve(
     program: &Program,
     execution: &Execution,
     content: &dyn Content,
-    (tracking, backend): (Tracking, &Arc<dyn Backend>),
+    (tracking, computing): (Tracking, &Computing),
     orders: Orders<'_>,
     watch: &mut dyn FnMut(Progress) -> Flow,
 ) -> Result<Finished, HostFault> {
@@ -127,10 +127,10 @@ pub(crate) fn serve(
     let (asks, answers) = mpsc::channel();
     let guest = {
         let (program, execution, live) = (program.clone(), execution.clone(), Arc::clone(&live));
-        let backend = Arc::clone(backend);
+        let computing = computing.clone();
         move || {
             let remote = || Remote { asks: asks.clone() };
-            let way = Way { tracking, backend, keeps, resume };
+            let way = Way { tracking, computing, keeps, resume };
             let done = run::run(&program, &execution, &remote, &live, way);
             // Nobody is left to tell when the caller has cancelled.
             let _ = asks.send(Ask::Done(Box::new(done)));

@@ -22,11 +22,57 @@ use samebit_spec::{
 };
 use samebit_tensor::{Backend, Failure, Fault, Tensor};
 use samebit_wasi::{Content, FileBytes, GuestMemory, SliceMemory, Wasi};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Bytes of weights that are kept from run to run, at most.
+const WEIGHTS_MAX: u64 = 1 << 30;
+
+/// What runs share that compute tensors. No outcome depends on it.
+#[derive(Clone)]
+pub(crate) struct Computing {
+    pub(crate) backend: Arc<dyn Backend>,
+    weights: Arc<Mutex<Weights>>,
+}
+
+/// Parts of mounted files that a run has loaded, for the next run that names them: a job's units have one model.
+#[derive(Default)]
+struct Weights {
+    tensors: BTreeMap<(TensorSource, TensorType), Tensor>,
+    bytes: u64,
+}
+
+impl Computing {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, weights: Arc::default() }
+    }
+
+    fn weights(&self) -> MutexGuard<'_, Weights> {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self, source: TensorSource, of: &TensorType) -> Option<Tensor> {
+        self.weights().tensors.get(&(source, of.clone())).cloned()
+    }
+
+    /// Keeps what was loaded. When it is too much, all of it goes: what runs now has its own hold.
+    fn keep(&self, source: TensorSource, tensor: &Tensor) {
+        let bytes = tensor.of().bytes();
+        let mut weights = self.weights();
+        if weights.bytes.saturating_add(bytes) > WEIGHTS_MAX {
+            *weights = Weights::default();
+        }
+        if bytes <= WEIGHTS_MAX && weights.tensors.insert((source, tensor.of().clone()), tensor.clone()).is_none() {
+            weights.bytes += bytes;
+        }
+    }
+}
 
 /// All of a run's tensors.
 pub(crate) struct Tensors {
-    backend: Arc<dyn Backend>,
+    computing: Computing,
     offered: bool,
     live: BTreeMap<u32, Live>,
     /// The handle that comes next. One that does not fit 32 bits is never given out.
@@ -117,8 +163,8 @@ impl From<TensorError> for No {
 }
 
 impl Tensors {
-    pub(crate) fn new(backend: Arc<dyn Backend>, offered: bool) -> Self {
-        Self { backend, offered, live: BTreeMap::new(), next: host::HANDLE_FIRST.into(), bytes: 0, fresh: 0 }
+    pub(crate) fn new(computing: Computing, offered: bool) -> Self {
+        Self { computing, offered, live: BTreeMap::new(), next: host::HANDLE_FIRST.into(), bytes: 0, fresh: 0 }
     }
 
     /// Bytes of all live tensors.
@@ -252,7 +298,7 @@ impl Tensors {
         for handle in &handles {
             outside.push(self.value(*handle, turn)?);
         }
-        let done = self.backend.run(&graph, &plan, &outside, turn.stop).map_err(|failure| match failure {
+        let done = self.computing.backend.run(&graph, &plan, &outside, turn.stop).map_err(|failure| match failure {
             Failure::Refused(error) => No::Answer(Answer(error.code())),
             Failure::Fault(Fault::Stopped) => Halt::Cancelled.into(),
             Failure::Fault(fault @ Fault::Device { .. }) => Halt::Device(fault.to_string()).into(),
@@ -312,9 +358,14 @@ impl Tensors {
             Held::Here(tensor) | Held::Loaded(_, tensor) => Ok(tensor.clone()),
             Held::There(source) => {
                 let source = *source;
+                if let Some(tensor) = self.computing.kept(source, &live.of) {
+                    live.held = Held::Loaded(source, tensor.clone());
+                    return Ok(tensor);
+                }
                 let bytes = turn.wasi.blob_bytes(&source.blob, source.offset, live.of.bytes(), turn.content);
                 let tensor = Tensor::from_bytes(live.of.clone(), &bytes.map_err(Halt::Content)?)
                     .map_err(|error| Halt::Content(format!("{}: {error}", source.blob.id)))?;
+                self.computing.keep(source, &tensor);
                 live.held = Held::Loaded(source, tensor.clone());
                 Ok(tensor)
             }

@@ -1,8 +1,8 @@
 //! `cargo xtask aarch64`: the same receipts on another processor.
 //!
 //! Builds the runtime's recorded programs and a share of the differential tests for `aarch64`, machine code and
-//! interpreter alike, and runs them under QEMU's user emulation: what `runtime/tests/recorded.txt` and
-//! `tests/differential/tests/recorded.rs` say must come out there too. Installs nothing; where
+//! interpreter alike, and the golden results of tensors, and runs them under QEMU's user emulation: what
+//! `runtime/tests/recorded.txt`, `tests/differential/tests/recorded.rs` and `spec/vectors/tensor` say must come out there too. Installs nothing; where
 //! something is missing it says so, and in CI it fails.
 
 use crate::shell::{self, Step, say};
@@ -15,7 +15,8 @@ const EMULATOR: &str = "qemu-aarch64";
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
 /// Tests that run there: a package and one of its test files.
-const TESTS: [(&str, &str); 2] = [("samebit-runtime", "recorded"), ("samebit-differential", "recorded")];
+const TESTS: [(&str, &str); 3] =
+    [("samebit-runtime", "recorded"), ("samebit-differential", "recorded"), ("samebit-tensor", "vectors")];
 
 pub(crate) fn run(rest: &[String]) -> Step {
     if let Some(other) = rest.first() {

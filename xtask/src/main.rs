@@ -9,6 +9,7 @@ mod bench_guests;
 mod children;
 mod demo;
 mod fuzz;
+mod models;
 mod shell;
 
 use shell::{Step, cargo, has_cargo_command, root, say};
@@ -22,6 +23,7 @@ cargo xtask COMMAND
   lint               formatting, clippy without warnings, licences and sources of dependencies
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
   aarch64            run the recorded programs on that processor, emulated: the same receipts
+  models             fetch the weights that examples compute with, and hold them against their hashes
   programs           run other people's programs, yosys among them, which takes minutes to compile the first time
   bench AREA         measure; AREA: market, tax, fuel, bombs, state, files. Writes target/bench/AREA.jsonl
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
         "programs" => programs(),
+        "models" => models::fetch(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -78,6 +81,10 @@ fn programs() -> Step {
 /// The example tasks, in the order in which they are built.
 pub(crate) const EXAMPLES: [&str; 4] = ["hello", "mandelbrot", "census", "census-table"];
 
+/// Those that compute with tensors. They are built by themselves: cargo gives crates that are built together the
+/// features of all of them, and a task's bytes are not to depend on its neighbours.
+const TENSOR_EXAMPLES: [&str; 1] = ["embed"];
+
 /// Adds the Wasm target where it is missing.
 pub(crate) fn set_up() -> Step {
     let missing = !shell::quiet("rustc", &["--print", "target-libdir", "--target", "wasm32-wasip1"])
@@ -94,16 +101,18 @@ pub(crate) fn build() -> Step {
     say("building samebit");
     cargo(&["build", "--locked", "--package", "samebit"])?;
     say("building the example tasks for wasm32-wasip1");
-    let mut args = vec!["build", "--locked", "--lib", "--profile", "wasm", "--target", "wasm32-wasip1"];
-    for example in EXAMPLES {
-        args.extend(["--package", example]);
+    for together in [&EXAMPLES[..], &TENSOR_EXAMPLES] {
+        let mut args = vec!["build", "--locked", "--lib", "--profile", "wasm", "--target", "wasm32-wasip1"];
+        args.extend(together.iter().flat_map(|example| ["--package", example]));
+        cargo(&args)?;
     }
-    cargo(&args)
+    Ok(())
 }
 
 fn test(filter: &[String]) -> Step {
     set_up()?;
     build()?;
+    models::fetch()?;
     let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
     if filter.is_empty() {
         say("running the documentation's examples");

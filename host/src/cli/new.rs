@@ -19,12 +19,14 @@ use std::{
 static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/templates");
 static SDK: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
 static MACROS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/macros/src");
+static TENSOR_SPEC: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../spec/src/tensor");
+static TENSOR: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../runtime/tensor/src");
 const ABI: &str = include_str!("../../../spec/src/abi.rs");
 /// Which versions of the libraries below the SDK this program was built and tested with.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// Names that cargo or the language keeps, or that the project's own dependencies have.
-const TAKEN: [&str; 69] = [
+const TAKEN: [&str; 70] = [
     "abstract",
     "alloc",
     "as",
@@ -71,6 +73,7 @@ const TAKEN: [&str; 69] = [
     "samebit-sdk",
     "samebit-sdk-macros",
     "samebit-spec",
+    "samebit-tensor",
     "self",
     "serde",
     "serde_json",
@@ -229,7 +232,7 @@ fn project(name: &str, template: Template, sdk: Option<&Path>) -> Result<Vec<(St
 /// The SDK as crates that stand alone.
 fn vendor(files: &mut Vec<(String, String)>) {
     let manifest = |name: &str| vendored(name).expect("the templates are in this program");
-    for (name, sources) in [("samebit-sdk", &SDK), ("samebit-sdk-macros", &MACROS)] {
+    for (name, sources) in [("samebit-sdk", &SDK), ("samebit-sdk-macros", &MACROS), ("samebit-tensor", &TENSOR)] {
         files.push((format!("vendor/{name}/Cargo.toml"), manifest(name)));
         for (path, text) in texts(Some(sources), "") {
             files.push((format!("vendor/{name}/src/{path}"), text));
@@ -240,6 +243,9 @@ fn vendor(files: &mut Vec<(String, String)>) {
     let spec = spec.expect("the templates are in this program");
     files.push(("vendor/samebit-spec/src/lib.rs".to_owned(), spec.to_owned()));
     files.push(("vendor/samebit-spec/src/abi.rs".to_owned(), ABI.to_owned()));
+    for (path, text) in texts(Some(&TENSOR_SPEC), "") {
+        files.push((format!("vendor/samebit-spec/src/tensor/{path}"), text));
+    }
 }
 
 /// The manifest of a crate that is copied.
@@ -459,7 +465,9 @@ mod tests {
     #[test]
     fn the_copied_crates_name_every_library_that_their_sources_use() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (manifest, copy) in [("sdk", "samebit-sdk"), ("sdk/macros", "samebit-sdk-macros")] {
+        let crates =
+            [("sdk", "samebit-sdk"), ("sdk/macros", "samebit-sdk-macros"), ("runtime/tensor", "samebit-tensor")];
+        for (manifest, copy) in crates {
             let own = fs::read_to_string(root.join(manifest).join("Cargo.toml")).expect("readable");
             let files = project("x", Template::Hello, None).expect("a project");
             let path = format!("vendor/{copy}/Cargo.toml");
