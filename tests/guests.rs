@@ -4,9 +4,9 @@ use samebit_tests::{Home, guest, root};
 use std::fs;
 
 /// A guest that is built but not tried does not pass: every folder of `examples-wasm/` must be here.
-const GUESTS: [&str; 4] = ["census", "census-table", "hello", "mandelbrot"];
-/// Those that compute with a model, which `it/embed.rs` tries.
-const TENSOR_GUESTS: [&str; 1] = ["embed"];
+const GUESTS: [&str; 5] = ["census", "census-table", "hello", "mandelbrot", "train"];
+/// Those that compute with a model that is fetched, which `it/embed.rs` and `it/models.rs` try.
+const TENSOR_GUESTS: [&str; 2] = ["embed", "speech"];
 
 #[test]
 fn every_example_is_tried() {

@@ -148,7 +148,15 @@ fn calls_that_nobody_means_have_answers_that_are_the_same_everywhere() {
             args[0] = dice.below(7);
             // Half of the calls mean something, or nothing would ever be made.
             match dice.below(8) {
-                0 => args[..7].copy_from_slice(&[0, 1 + dice.below(5), POINTED, dice.below(3), POINTED, dice.below(65), 96]),
+                0 => args[..7].copy_from_slice(&[
+                    0,
+                    1 + dice.below(5),
+                    POINTED,
+                    dice.below(3),
+                    POINTED,
+                    dice.below(65),
+                    96,
+                ]),
                 1 => args[..7].copy_from_slice(&[0, 1, POINTED, 0, POINTED, 4, 96]),
                 2 => args[..7].copy_from_slice(&[1, 4, dice.below(9), 1, POINTED, dice.below(3), 96]),
                 3 => {

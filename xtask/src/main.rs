@@ -83,7 +83,7 @@ pub(crate) const EXAMPLES: [&str; 4] = ["hello", "mandelbrot", "census", "census
 
 /// Those that compute with tensors. They are built by themselves: cargo gives crates that are built together the
 /// features of all of them, and a task's bytes are not to depend on its neighbours.
-const TENSOR_EXAMPLES: [&str; 1] = ["embed"];
+const TENSOR_EXAMPLES: [&str; 3] = ["embed", "speech", "train"];
 
 /// Adds the Wasm target where it is missing.
 pub(crate) fn set_up() -> Step {

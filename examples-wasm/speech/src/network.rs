@@ -64,8 +64,11 @@ impl Network {
     /// How likely it is that someone speaks in each chunk, after the chunks that `memory` is of.
     pub(crate) fn probabilities(&self, chunks: &[[f32; CONTEXT + CHUNK]], memory: &mut Memory) -> Result<Vec<f32>> {
         let count = chunks.len();
-        let samples: Vec<f32> =
-            chunks.iter().flat_map(|chunk| chunk.iter().chain(chunk[CHUNK - 1..].iter().rev().skip(1))).copied().collect();
+        let samples: Vec<f32> = chunks
+            .iter()
+            .flat_map(|chunk| chunk.iter().chain(chunk[CHUNK - 1..].iter().rev().skip(1)))
+            .copied()
+            .collect();
         let x = Tensor::new(&samples, &[count, 1, SAMPLES])?;
         let parts = x.conv(&self.transform, None, &window(256, 128, 0), 1)?;
         let square = |range: std::ops::Range<usize>| {

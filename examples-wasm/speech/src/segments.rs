@@ -103,8 +103,18 @@ mod tests {
 
     /// A probability for each letter: `.` none, `-` between the thresholds, `#` certain.
     fn segments(rules: &Rules, chunks: &str) -> Vec<[f64; 2]> {
-        let probabilities: Vec<f32> =
-            chunks.chars().map(|chunk| if chunk == '#' { 1.0 } else if chunk == '-' { 0.4 } else { 0.0 }).collect();
+        let probabilities: Vec<f32> = chunks
+            .chars()
+            .map(|chunk| {
+                if chunk == '#' {
+                    1.0
+                } else if chunk == '-' {
+                    0.4
+                } else {
+                    0.0
+                }
+            })
+            .collect();
         let found = rules.segments(&probabilities, probabilities.len() * CHUNK);
         // In chunks of 32 ms.
         found.into_iter().map(|segment| [segment.start / 0.032, segment.end / 0.032]).collect()

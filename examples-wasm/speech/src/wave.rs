@@ -32,9 +32,8 @@ impl Wave {
                 }
                 b"data" if !known => return Err("its samples come before its format".into()),
                 b"data" => {
-                    let content = content.ok_or_else(|| {
-                        format!("{len} bytes of samples are said to follow, and {} do", body.len())
-                    })?;
+                    let content = content
+                        .ok_or_else(|| format!("{len} bytes of samples are said to follow, and {} do", body.len()))?;
                     let (samples, rest) = content.as_chunks::<2>();
                     if !rest.is_empty() {
                         return Err(format!("{len} bytes are no whole number of samples"));

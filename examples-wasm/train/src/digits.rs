@@ -49,7 +49,8 @@ impl Digits {
             for (column, to) in row.iter_mut().enumerate() {
                 let cell = cells.next().ok_or_else(|| format!("{}: nothing there", place(column)))?;
                 // Some tables write whole numbers with a fraction.
-                let value: f32 = cell.trim().parse().map_err(|_| format!("{}: {cell:?} is no number", place(column)))?;
+                let value: f32 =
+                    cell.trim().parse().map_err(|_| format!("{}: {cell:?} is no number", place(column)))?;
                 let most = if column == PIXELS { 9 } else { INK_MAX };
                 *to = (0..=most)
                     .find(|whole| f32::from(*whole) == value)
