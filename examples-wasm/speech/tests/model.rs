@@ -22,7 +22,7 @@ fn fetched(name: &str) -> Option<PathBuf> {
 
 /// Where people heard someone speak in the recording, in seconds: `pyannote/audio/sample/sample.rttm` of the package, turns
 /// that overlap or touch joined.
-const HEARD: [[f64; 2]; 3] = [[6.69, 7.12], [7.55, 21.49], [21.78, 30.0]];
+const HEARD: [[f64; 2]; 4] = [[6.69, 7.12], [7.55, 17.92], [18.05, 21.49], [21.78, 30.0]];
 
 #[test]
 fn speech_is_found_where_people_hear_it_with_the_probabilities_of_binary64() {
@@ -45,7 +45,7 @@ fn speech_is_found_where_people_hear_it_with_the_probabilities_of_binary64() {
     let apart = |(ours, wanted): (&f32, &f64)| (f64::from(*ours) - wanted).abs();
     let worst = found.iter().zip(&wanted).map(apart).fold(0.0, f64::max);
     eprintln!("at most {worst:e} from binary64");
-    assert!(worst < 2e-5, "{worst:e}");
+    assert!(worst < 5e-6, "{worst:e}");
 
     let speech: Speech = serde_json::from_slice(&fs::read(output.join("result")).expect("a result")).expect("JSON");
     assert_eq!(speech.seconds, 30.0);
