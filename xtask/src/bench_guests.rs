@@ -13,6 +13,9 @@ const PROFILE: &str = "optimised";
 
 /// Measures what needs no guests: virtual files beside the stock runner's, tensor operations beside their peers.
 pub(crate) fn alone(area: &str, rest: &[String]) -> Step {
+    if area == "tensor" {
+        crate::models::fetch()?;
+    }
     say("building the bench; the first time takes minutes");
     cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
     let args: Vec<&str> = [area].into_iter().chain(rest.iter().map(String::as_str)).collect();

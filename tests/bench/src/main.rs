@@ -11,6 +11,7 @@ mod engine;
 mod files;
 mod fuel;
 mod kernels;
+mod minilm;
 mod options;
 mod report;
 mod rewriting;

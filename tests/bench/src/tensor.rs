@@ -1,11 +1,12 @@
 //! Tensor operations on the CPU backend beside their peers in the same run: products beside the `gemm` crate, what is bound
-//! by memory beside a copy of the same bytes, and every operation's time beside its fuel.
+//! by memory beside a copy of the same bytes, a model beside onnxruntime, and every operation's time beside its fuel.
 //!
 //! Times are the process's processor time: other work on this machine is not in them, but for the caches and execution
 //! units it takes. The least of several turns is given, ours and the peer's taken in turn.
 
 use crate::{
     clock::process_ms,
+    minilm,
     report::{Peer, Report},
 };
 use samebit_spec::tensor::{Gelu, Graph, Node, Op, TensorType, Window};
@@ -70,7 +71,12 @@ pub(crate) fn measure(args: &[String]) -> Result<(), String> {
         });
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| error.to_string())?;
-    pool.install(|| fairness(&asked, &mut report, &mut table))?;
+    pool.install(|| {
+        if !asked.quick {
+            minilm::measure(&mut report, &mut table)?;
+        }
+        fairness(&asked, &mut report, &mut table)
+    })?;
     report.write(if asked.quick { "tensor-part" } else { "tensor" }, asked.json)
 }
 
