@@ -112,7 +112,11 @@ impl Dice {
             6 => Op::Gather { axis },
             7 => Op::Concat { axis },
             8 => Op::Slice { starts: some(self), ends: some(self), steps: some(self) },
-            9 => Op::Pad { before: some(self), after: some(self), value: Bits(self.argument()) },
+            9 => Op::Pad {
+                before: vec![self.of(&[1, 1 << 19])],
+                after: vec![self.below(9)],
+                value: Bits(self.argument()),
+            },
             10 => Op::Cast(self.of(&[Dtype::F32, Dtype::F16, Dtype::I32, Dtype::I8, Dtype::U8])),
             11 => Op::TopK { axis, k: self.argument(), largest: true },
             12 => Op::Transpose { order: vec![axis, 1 - axis.min(1)] },
@@ -148,7 +152,15 @@ fn calls_that_nobody_means_have_answers_that_are_the_same_everywhere() {
             args[0] = dice.below(7);
             // Half of the calls mean something, or nothing would ever be made.
             match dice.below(8) {
-                0 => args[..7].copy_from_slice(&[0, 1 + dice.below(5), POINTED, dice.below(3), POINTED, dice.below(65), 96]),
+                0 => args[..7].copy_from_slice(&[
+                    0,
+                    1 + dice.below(5),
+                    POINTED,
+                    dice.below(3),
+                    POINTED,
+                    dice.below(65),
+                    96,
+                ]),
                 1 => args[..7].copy_from_slice(&[0, 1, POINTED, 0, POINTED, 4, 96]),
                 2 => args[..7].copy_from_slice(&[1, 4, dice.below(9), 1, POINTED, dice.below(3), 96]),
                 3 => {
