@@ -112,7 +112,11 @@ impl Dice {
             6 => Op::Gather { axis },
             7 => Op::Concat { axis },
             8 => Op::Slice { starts: some(self), ends: some(self), steps: some(self) },
-            9 => Op::Pad { before: some(self), after: some(self), value: Bits(self.argument()) },
+            9 => Op::Pad {
+                before: vec![self.of(&[1, 1 << 19])],
+                after: vec![self.below(9)],
+                value: Bits(self.argument()),
+            },
             10 => Op::Cast(self.of(&[Dtype::F32, Dtype::F16, Dtype::I32, Dtype::I8, Dtype::U8])),
             11 => Op::TopK { axis, k: self.argument(), largest: true },
             12 => Op::Transpose { order: vec![axis, 1 - axis.min(1)] },
