@@ -1,0 +1,666 @@
+//! An open adapter: pipelines, and graphs as recorded work.
+//!
+//! A run records every node's dispatches, in few submissions, and reads the outputs back at the end. Work is cut between
+//! submissions so that none is long: a system's watchdog ends what does not answer, and a host that stops is heard.
+//! Whatever goes wrong here is a [`Fault`]: no result, no panic.
+
+use crate::{
+    Options,
+    adapter::{Adapter, OpenError, ready},
+    gate::Choice,
+    kernels::{Kind, Operand, Spec},
+    lower::{self, Dispatch, Sink, Value},
+    memory::{Block, Kept, Pool, lock},
+    spirv,
+};
+use samebit_tensor::{Failure, Fault, Graph, GraphError, Op, Plan, Tensor, TensorError, TensorType};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+/// A device and what was made on it.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) limits: wgpu::Limits,
+    /// Whether SPIR-V goes to the driver as we wrote it.
+    pub(crate) passthrough: bool,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    options: Options,
+    pool: Arc<Pool>,
+    /// What the driver said that no call could answer.
+    said: Arc<Mutex<Option<String>>>,
+    /// Nothing more comes from it.
+    gone: Arc<AtomicBool>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pipelines: HashMap<Spec, Pipeline>,
+    kept: Kept,
+    params: Vec<wgpu::Buffer>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("State").field("pipelines", &self.pipelines.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// Words of one buffer of parameters.
+const PARAMS_WORDS: usize = 1 << 16;
+/// Groups along the first axis of a grid.
+const GRID: u64 = 1 << 15;
+/// No index was outside.
+const INSIDE: u32 = u32::MAX;
+
+impl Device {
+    pub(crate) fn open(adapter: &Adapter, options: Options) -> Result<Self, OpenError> {
+        let refused = |reason: String| OpenError::Refused { adapter: adapter.name(), reason };
+        let features = adapter.inner.features() & wgpu::Features::PASSTHROUGH_SHADERS;
+        let limits = adapter.inner.limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("samebit"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (device, queue) =
+            ready(adapter.inner.request_device(&descriptor)).map_err(|error| refused(error.to_string()))?;
+        let said: Arc<Mutex<Option<String>>> = Arc::default();
+        let gone: Arc<AtomicBool> = Arc::default();
+        let heard = Arc::clone(&said);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&heard).get_or_insert(match error {
+                wgpu::Error::OutOfMemory { .. } => OUT_OF_MEMORY.to_owned(),
+                other => other.to_string(),
+            });
+        }));
+        let (heard, lost) = (Arc::clone(&said), Arc::clone(&gone));
+        device.set_device_lost_callback(move |reason, message| {
+            lost.store(true, Ordering::Release);
+            lock(&heard).get_or_insert(format!("device lost ({reason:?}): {message}"));
+        });
+        let largest = u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        let most = (largest / 4).max(4).ilog2().min(28);
+        let piece = options.piece_words.map_or(most, |words| words.max(4).ilog2().min(most));
+        Ok(Self {
+            name: adapter.name(),
+            passthrough: features.contains(wgpu::Features::PASSTHROUGH_SHADERS) && adapter.is_vulkan(),
+            pool: Pool::new(device.clone(), piece, options.kept_bytes / 4),
+            limits,
+            device,
+            queue,
+            options,
+            said,
+            gone,
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn fault(&self, reason: impl Into<String>) -> Fault {
+        Fault::Device { device: self.name.clone(), reason: reason.into() }
+    }
+
+    /// What the driver said since the last time; a device that is gone says so for ever.
+    fn heard(&self) -> Result<(), Fault> {
+        let said = lock(&self.said).take();
+        match (said, self.gone.load(Ordering::Acquire)) {
+            (Some(said), _) => Err(self.fault(said)),
+            (None, true) => Err(self.fault(GONE)),
+            (None, false) => Ok(()),
+        }
+    }
+
+    /// Computes a graph. Memory that ran out is asked for once more when all that was kept is let go.
+    pub(crate) fn run(
+        &self,
+        choice: &Choice,
+        graph: &Graph,
+        plan: &Plan,
+        outside: &[Tensor],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Tensor>, Failure> {
+        let first = self.guarded(|| self.attempt(choice, graph, plan, outside, stop));
+        match first {
+            Err(Failure::Fault(Fault::Device { reason, .. })) if reason == OUT_OF_MEMORY => {
+                lock(&self.state).kept.trim(0);
+                self.pool.clear();
+                self.guarded(|| self.attempt(choice, graph, plan, outside, stop))
+            }
+            other => other,
+        }
+    }
+
+    /// A panic below becomes a fault, and the device is not used again.
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            self.gone.store(true, Ordering::Release);
+            let said = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
+            Err(self.fault(format!("the driver's library broke: {}", said.unwrap_or_default())).into())
+        })
+    }
+
+    fn attempt(
+        &self,
+        choice: &Choice,
+        graph: &Graph,
+        plan: &Plan,
+        outside: &[Tensor],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Tensor>, Failure> {
+        self.heard()?;
+        let mut state = lock(&self.state);
+        state.kept.trim(self.options.kept_bytes);
+        let mut run = Recording::new(self, &mut state, graph.nodes.len(), stop);
+        let mut values: Vec<Option<Value>> = Vec::with_capacity(plan.types.len());
+        for tensor in outside {
+            values.push(Some(run.upload(tensor)));
+        }
+        self.heard()?;
+        let mut last = vec![0; plan.types.len()];
+        for (at, node) in graph.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|value| last[*value as usize] = at);
+        }
+        graph.outputs.iter().for_each(|value| last[*value as usize] = graph.nodes.len());
+        let value = |values: &[Option<Value>], id: u32| -> Value {
+            values[id as usize].clone().expect("planned: a value is there until its last reader")
+        };
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let inputs: Vec<Value> = node.inputs.iter().map(|id| value(&values, *id)).collect();
+            let types = &plan.types[values.len()..values.len() + node.op.outputs()];
+            let number = u32::try_from(at).expect("a graph is small");
+            let made = lower::node(&mut run, choice, number, &node.op, &inputs, types)?;
+            if matches!(node.op, Op::Gather { .. }) {
+                run.indices.push((at, inputs[1].clone()));
+            }
+            drop(inputs);
+            for made in made {
+                let read = last[values.len()] > at;
+                values.push(read.then_some(made));
+            }
+            for id in &node.inputs {
+                if last[*id as usize] == at {
+                    values[*id as usize] = None;
+                }
+            }
+        }
+        let outputs: Vec<Value> = graph.outputs.iter().map(|id| value(&values, *id)).collect();
+        drop(values);
+        let refused = run.refused.clone();
+        let indices = std::mem::take(&mut run.indices);
+        let mut reads: Vec<(&Value, u64)> = outputs.iter().map(|output| (output, output.of.bytes())).collect();
+        let refusals = refused.map(|block| Value { of: words(graph.nodes.len()), block });
+        if let Some(refusals) = &refusals {
+            reads.push((refusals, refusals.of.bytes()));
+        }
+        let mut bytes = run.finish(&reads)?;
+        if refusals.is_some() {
+            let list = bytes.pop().expect("read last");
+            let first = list.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).enumerate();
+            if let Some((node, position)) = first.filter(|(_, position)| *position != INSIDE).next() {
+                drop(state);
+                return Err(self.refusal(graph, plan, node, position, &indices, stop)?.into());
+            }
+        }
+        let mut tensors = Vec::with_capacity(outputs.len());
+        for ((output, bytes), id) in outputs.iter().zip(bytes).zip(&graph.outputs) {
+            if let Some(tensor) = outside.get(*id as usize) {
+                tensors.push(tensor.clone());
+                continue;
+            }
+            let tensor = Tensor::from_bytes(output.of.clone(), &bytes).expect("as many bytes as the type says");
+            state.kept.insert(&tensor, &output.block);
+            tensors.push(tensor);
+        }
+        Ok(tensors)
+    }
+
+    /// Which index was outside its axis: read only when one was.
+    fn refusal(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        node: usize,
+        position: u32,
+        indices: &[(usize, Value)],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<GraphError, Fault> {
+        let (_, value) = indices.iter().find(|(at, _)| *at == node).expect("kept for this");
+        let mut state = lock(&self.state);
+        let run = Recording::new(self, &mut state, 0, stop);
+        let bytes = run.finish(&[(value, value.of.bytes())])?.remove(0);
+        let at = position as usize * 4;
+        let index = i32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let (Op::Gather { axis }, [data, ..]) = (&graph.nodes[node].op, &*graph.nodes[node].inputs) else {
+            unreachable!("only Gather is checked")
+        };
+        let len = plan.types[*data as usize].shape.dims()[usize::from(*axis)];
+        let error = TensorError::Index { op: "Gather", index, position: position.into(), len };
+        Ok(GraphError::Node { node, error })
+    }
+
+    /// Waits for recorded work, as long as the deadline lets it.
+    fn wait(&self, index: &wgpu::SubmissionIndex, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Fault> {
+        let begun = Instant::now();
+        loop {
+            let poll = wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: Some(Duration::from_millis(20)),
+            };
+            match self.device.poll(poll) {
+                Ok(_) => return self.heard(),
+                Err(wgpu::PollError::Timeout) => {}
+                Err(error) => return Err(self.fault(error.to_string())),
+            }
+            self.heard()?;
+            if stop() {
+                return Err(Fault::Stopped);
+            }
+            if begun.elapsed() > self.options.deadline {
+                self.gone.store(true, Ordering::Release);
+                return Err(self.fault(format!("no answer within {} s", self.options.deadline.as_secs_f32())));
+            }
+        }
+    }
+
+    fn pipeline(&self, state: &mut State, spec: &Spec) -> Result<Pipeline, Fault> {
+        if let Some(pipeline) = state.pipelines.get(spec) {
+            return Ok(pipeline.clone());
+        }
+        let bindings = spec.bindings();
+        let most = self.limits.max_storage_buffers_per_shader_stage as usize;
+        if bindings.len() > most {
+            return Err(self.fault(format!("{} buffers for one kernel, and the adapter binds {most}", bindings.len())));
+        }
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
+            .iter()
+            .zip(0..)
+            .map(|(written, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only: !written },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout =
+            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
+        let module = self.module(spec)?;
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: None,
+        });
+        self.heard()?;
+        let made = Pipeline { pipeline, layout };
+        state.pipelines.insert(spec.clone(), made.clone());
+        Ok(made)
+    }
+
+    #[expect(unsafe_code, reason = "kernels without checks of indices, and SPIR-V as we wrote it")]
+    fn module(&self, spec: &Spec) -> Result<wgpu::ShaderModule, Fault> {
+        let source = spec.source();
+        let products = matches!(spec.kind, Kind::Product { .. } | Kind::Bytes { .. });
+        if spec.needs_passthrough() {
+            if !self.passthrough {
+                return Err(self.fault("this adapter takes no SPIR-V as it is"));
+            }
+            let words = spirv::compile(&source).map_err(|error| self.fault(error))?;
+            let words = spirv::without_contraction(&words);
+            let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
+                spirv: Some(words.into()),
+                ..wgpu::ShaderModuleDescriptorPassthrough::default()
+            };
+            // SAFETY: the module is what naga wrote from a kernel of ours, with decorations alone added, and `spirv-val` takes
+            // every one of them (tests/contraction.rs); bindings match the layout, which is made from the same `Spec`. Indices
+            // are below the lengths of the buffers: `lower` makes both from the same shapes.
+            return Ok(unsafe { self.device.create_shader_module_passthrough(descriptor) });
+        }
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) };
+        if products {
+            // SAFETY: every index of a product lies below the lengths of its buffers and of its shared arrays: rows, columns and
+            // inner index are compared with their ends before anything is read or written, and loops count up to them.
+            return Ok(unsafe {
+                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            });
+        }
+        Ok(self.device.create_shader_module(descriptor))
+    }
+
+    /// The fastest of `rounds` runs of `work` on values of these types, in seconds, waiting included.
+    pub(crate) fn time(
+        &self,
+        types: &[TensorType],
+        rounds: u32,
+        work: impl Fn(&mut Recording<'_>, &[Value]) -> Result<(), Fault>,
+    ) -> Result<f64, Fault> {
+        let timed = self.guarded(|| {
+            let mut state = lock(&self.state);
+            let mut best = f64::MAX;
+            let mut values = Vec::new();
+            for of in types {
+                let zeros = Tensor::from_bytes(of.clone(), &vec![0; usize::try_from(of.bytes()).unwrap_or(0)])
+                    .expect("as many bytes as the type says");
+                let mut run = Recording::new(self, &mut state, 0, &|| false);
+                values.push(run.upload(&zeros));
+                run.finish(&[])?;
+            }
+            // Once to make the pipelines.
+            for _ in 0..=rounds {
+                let begun = Instant::now();
+                let mut run = Recording::new(self, &mut state, 0, &|| false);
+                work(&mut run, &values)?;
+                run.finish(&[])?;
+                best = best.min(begun.elapsed().as_secs_f64());
+            }
+            Ok(best)
+        });
+        timed.map_err(|failure| match failure {
+            Failure::Fault(fault) => fault,
+            Failure::Refused(error) => self.fault(error.to_string()),
+        })
+    }
+}
+
+const OUT_OF_MEMORY: &str = "out of device memory";
+const GONE: &str = "the device was lost before";
+
+/// A value of so many words.
+fn words(count: usize) -> TensorType {
+    let len = u32::try_from(count).expect("a graph is small");
+    TensorType::new(samebit_tensor::Dtype::I32, &[len]).expect("a small shape")
+}
+
+/// Work that is being recorded.
+pub(crate) struct Recording<'a> {
+    device: &'a Device,
+    state: &'a mut State,
+    stop: &'a (dyn Fn() -> bool + Sync),
+    encoder: Option<wgpu::CommandEncoder>,
+    /// Steps recorded since the last submission.
+    cost: u64,
+    /// Submissions that were not waited for.
+    running: Vec<wgpu::SubmissionIndex>,
+    /// Parameters, written before the submission that reads them.
+    params: Vec<u32>,
+    params_buffer: wgpu::Buffer,
+    used: Vec<wgpu::Buffer>,
+    nodes: usize,
+    /// Where checks of indices write, once there is one.
+    refused: Option<Arc<Block>>,
+    /// Indices of each Gather: an error names one.
+    indices: Vec<(usize, Value)>,
+}
+
+impl<'a> Recording<'a> {
+    fn new(device: &'a Device, state: &'a mut State, nodes: usize, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        let params_buffer = params_buffer(device, state);
+        Self {
+            device,
+            state,
+            stop,
+            encoder: None,
+            cost: 0,
+            running: Vec::new(),
+            params: Vec::new(),
+            params_buffer,
+            used: Vec::new(),
+            nodes,
+            refused: None,
+            indices: Vec::new(),
+        }
+    }
+
+    /// A tensor's elements on the device: kept there since an earlier run, or sent now.
+    fn upload(&mut self, tensor: &Tensor) -> Value {
+        let of = tensor.of().clone();
+        if let Some(block) = self.state.kept.find(tensor) {
+            return Value { of, block };
+        }
+        let mut bytes = tensor.to_bytes();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let block = Arc::new(self.device.pool.block(bytes.len() as u64));
+        let piece = usize::try_from(block.piece_bytes).expect("a buffer fits in memory");
+        for (buffer, bytes) in block.pieces.iter().zip(bytes.chunks(piece)) {
+            self.device.queue.write_buffer(buffer, 0, bytes);
+        }
+        self.state.kept.insert(tensor, &block);
+        Value { of, block }
+    }
+
+    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        let device = &self.device.device;
+        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
+    }
+
+    fn flush_params(&mut self) {
+        if !self.params.is_empty() {
+            self.device.queue.write_buffer(&self.params_buffer, 0, bytemuck::cast_slice(&self.params));
+            self.params.clear();
+            let next = params_buffer(self.device, self.state);
+            self.used.push(std::mem::replace(&mut self.params_buffer, next));
+        }
+    }
+
+    /// Sends what is recorded; waits for the submission before the last, so that few are on their way.
+    fn submit(&mut self) -> Result<(), Fault> {
+        self.flush_params();
+        if let Some(encoder) = self.encoder.take() {
+            self.running.push(self.device.queue.submit([encoder.finish()]));
+            self.cost = 0;
+        }
+        self.device.heard()?;
+        while self.running.len() > 2 {
+            let index = self.running.remove(0);
+            self.device.wait(&index, self.stop)?;
+        }
+        if (self.stop)() { Err(Fault::Stopped) } else { Ok(()) }
+    }
+
+    /// Sends the rest, waits for all, and reads these values.
+    fn finish(mut self, reads: &[(&Value, u64)]) -> Result<Vec<Vec<u8>>, Fault> {
+        let device = self.device;
+        let mut staged = Vec::new();
+        for (value, bytes) in reads {
+            let mut rest = bytes.next_multiple_of(4);
+            for piece in &value.block.pieces {
+                let len = rest.min(value.block.piece_bytes);
+                rest -= len;
+                if len == 0 {
+                    continue;
+                }
+                let buffer = device.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: None,
+                    size: len,
+                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                });
+                self.encoder().copy_buffer_to_buffer(piece, 0, &buffer, 0, len);
+                staged.push(buffer);
+            }
+        }
+        self.submit()?;
+        let (tell, told) = mpsc::channel();
+        for buffer in &staged {
+            let tell = tell.clone();
+            buffer.slice(..).map_async(wgpu::MapMode::Read, move |mapped| {
+                let _ = tell.send(mapped.map_err(|error| error.to_string()));
+            });
+        }
+        drop(tell);
+        for index in std::mem::take(&mut self.running) {
+            device.wait(&index, self.stop)?;
+        }
+        // A buffer is mapped once the last submission is done, and its callback is called by the next poll at the latest.
+        for _ in &staged {
+            loop {
+                match told.try_recv() {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => return Err(device.fault(error)),
+                    Err(mpsc::TryRecvError::Empty) => {
+                        device.device.poll(wgpu::PollType::Poll).map_err(|error| device.fault(error.to_string()))?;
+                        device.heard()?;
+                    }
+                    Err(mpsc::TryRecvError::Disconnected) => return Err(device.fault("a buffer was never mapped")),
+                }
+            }
+        }
+        // All is done: these are free for the next run.
+        let last = self.params_buffer.clone();
+        self.used.push(last);
+        self.state.params.append(&mut self.used);
+        let mut staged = staged.iter();
+        let mut read = Vec::with_capacity(reads.len());
+        for (_, bytes) in reads {
+            let len = usize::try_from(*bytes).map_err(|_| device.fault("more bytes than this host can address"))?;
+            let mut all = Vec::with_capacity(len.next_multiple_of(4));
+            while all.len() < len {
+                let buffer = staged.next().expect("as many as were staged");
+                all.extend_from_slice(&buffer.slice(..).get_mapped_range());
+            }
+            all.truncate(len);
+            read.push(all);
+        }
+        Ok(read)
+    }
+}
+
+fn params_buffer(device: &Device, state: &mut State) -> wgpu::Buffer {
+    state.params.pop().unwrap_or_else(|| {
+        device.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: PARAMS_WORDS as u64 * 4,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    })
+}
+
+impl Sink for Recording<'_> {
+    type Error = Fault;
+
+    fn value(&mut self, of: TensorType) -> Result<Value, Fault> {
+        let bytes = of.bytes().next_multiple_of(4);
+        Ok(Value { of, block: Arc::new(self.device.pool.block(bytes)) })
+    }
+
+    fn inner_max(&self) -> u32 {
+        self.device.options.inner_max
+    }
+
+    fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<(), Fault> {
+        if dispatch.groups == 0 {
+            return Ok(());
+        }
+        let device = self.device;
+        let operand = |value: &&Value| Operand {
+            dtype: value.of.dtype,
+            pieces: u32::try_from(value.block.pieces.len()).expect("a few"),
+        };
+        let spec = Spec {
+            inputs: dispatch.inputs.iter().map(operand).collect(),
+            outputs: dispatch.outputs.iter().map(operand).collect(),
+            kind: dispatch.kind,
+            piece: device.pool.piece,
+        };
+        let pipeline = device.pipeline(self.state, &spec)?;
+        if spec.kind == Kind::Check && self.refused.is_none() {
+            let block = Arc::new(device.pool.block(self.nodes as u64 * 4));
+            // The pool's buffers may still be read by work that is recorded: what is written now comes before all of it.
+            self.submit()?;
+            device.queue.write_buffer(&block.pieces[0], 0, &vec![0xff; self.nodes * 4]);
+            self.refused = Some(block);
+        }
+        let budget = device.options.work_per_submission;
+        let at_once = (budget / dispatch.cost.max(1)).max(1);
+        // Whole rows of the grid: a group is never in two dispatches, as it may go on from what it finds.
+        let at_once = if at_once > GRID { at_once / GRID * GRID } else { at_once };
+        let mut base = 0;
+        while base < dispatch.groups {
+            let groups = at_once.min(dispatch.groups - base);
+            let width = groups.min(GRID);
+            let height = groups.div_ceil(width);
+            let header = [0, 1 << 31, base, width].map(|word| u32::try_from(word).expect("checked as below 2^31"));
+            let start = self.params.len().next_multiple_of(64);
+            if start + header.len() + 1 + dispatch.params.len() > PARAMS_WORDS {
+                self.submit()?;
+            }
+            let start = self.params.len().next_multiple_of(64);
+            self.params.resize(start, 0);
+            self.params.extend(header);
+            self.params.push(dispatch.count);
+            self.params.extend(&dispatch.params);
+            let size = std::num::NonZeroU64::new((self.params.len() - start) as u64 * 4);
+            let mut entries = vec![wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.params_buffer,
+                    offset: start as u64 * 4,
+                    size,
+                }),
+            }];
+            let refused = if spec.kind == Kind::Check { self.refused.as_ref() } else { None };
+            let blocks = dispatch.inputs.iter().chain(&dispatch.outputs).map(|value| &value.block).chain(refused);
+            for buffer in blocks.flat_map(|block| &block.pieces) {
+                entries.push(wgpu::BindGroupEntry {
+                    binding: u32::try_from(entries.len()).expect("a few"),
+                    resource: buffer.as_entire_binding(),
+                });
+            }
+            let group = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.layout,
+                entries: &entries,
+            });
+            let mut pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(
+                u32::try_from(width).expect("at most a grid"),
+                u32::try_from(height).expect("fewer groups than elements"),
+                1,
+            );
+            drop(pass);
+            base += groups;
+            self.cost = self.cost.saturating_add(groups.saturating_mul(dispatch.cost));
+            if self.cost >= budget {
+                self.submit()?;
+            }
+        }
+        Ok(())
+    }
+}
