@@ -16,14 +16,6 @@ pub struct Adapter {
 /// Why an adapter cannot be used at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// There is none of this name.
-    #[error("no adapter is called {wanted:?}; there are: {}", if found.is_empty() { "none".to_owned() } else { found.join(", ") })]
-    Unknown {
-        /// What was asked for.
-        wanted: String,
-        /// What there is.
-        found: Vec<String>,
-    },
     /// The driver gave no device.
     #[error("{adapter}: {reason}")]
     Refused {

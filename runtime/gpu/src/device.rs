@@ -96,7 +96,7 @@ impl Device {
             lost.store(true, Ordering::Release);
             lock(&heard).get_or_insert(format!("device lost ({reason:?}): {message}"));
         });
-        let largest = u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let most = (largest / 4).max(4).ilog2().min(28);
         let piece = options.piece_words.map_or(most, |words| words.max(4).ilog2().min(most));
         Ok(Self {
@@ -167,6 +167,8 @@ impl Device {
         outside: &[Tensor],
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Tensor>, Failure> {
+        // What an earlier run's end brought about is not this one's.
+        lock(&self.said).take();
         self.heard()?;
         let mut state = lock(&self.state);
         state.kept.trim(self.options.kept_bytes);
@@ -215,8 +217,8 @@ impl Device {
         let mut bytes = run.finish(&reads)?;
         if refusals.is_some() {
             let list = bytes.pop().expect("read last");
-            let first = list.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).enumerate();
-            if let Some((node, position)) = first.filter(|(_, position)| *position != INSIDE).next() {
+            let mut first = list.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).enumerate();
+            if let Some((node, position)) = first.find(|(_, position)| *position != INSIDE) {
                 drop(state);
                 return Err(self.refusal(graph, plan, node, position, &indices, stop)?.into());
             }
@@ -349,8 +351,7 @@ impl Device {
             // are below the lengths of the buffers: `lower` makes both from the same shapes.
             return Ok(unsafe { self.device.create_shader_module_passthrough(descriptor) });
         }
-        let descriptor =
-            wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) };
+        let descriptor = wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) };
         if products {
             // SAFETY: every index of a product lies below the lengths of its buffers and of its shared arrays: rows, columns and
             // inner index are compared with their ends before anything is read or written, and loops count up to them.
@@ -395,6 +396,20 @@ impl Device {
         })
     }
 }
+
+/// Work of a run that was stopped may still be on its way. It is given a moment; a device that does not answer is left as it
+/// is, for its driver may still write to what would be freed.
+impl Drop for Device {
+    fn drop(&mut self) {
+        let poll = wgpu::PollType::Wait { submission_index: None, timeout: Some(LAST_WORK) };
+        if self.guarded(|| Ok(self.device.poll(poll).is_ok())) != Ok(true) {
+            std::mem::forget((self.device.clone(), self.queue.clone()));
+        }
+    }
+}
+
+/// How long a device has to end what was sent to it, when it is let go.
+const LAST_WORK: Duration = Duration::from_secs(10);
 
 const OUT_OF_MEMORY: &str = "out of device memory";
 const GONE: &str = "the device was lost before";

@@ -86,8 +86,7 @@ pub(crate) fn quantize(to: Dtype) -> String {
 }
 
 /// `DequantizeLinear`; parameters as for [`quantize`].
-pub(crate) const DEQUANTIZE: &str =
-    "let at = e / P[5] % P[6];\n    return mul(from_integer(a(e) - c(at)), b(at));";
+pub(crate) const DEQUANTIZE: &str = "let at = e / P[5] % P[6];\n    return mul(from_integer(a(e) - c(at)), b(at));";
 
 /// `RotaryEmbedding`; P[5] width, P[6] half of it, P[7] rows of the tables, P[8] whether neighbours are pairs.
 pub(crate) const ROTARY: &str = "let column = e % P[5];

@@ -6,7 +6,11 @@ use crate::{
     kernels::Kind,
     lower::{Dispatch, Sink},
 };
-use samebit_tensor::{Backend, Cpu, Dtype, Fault, Op, Tensor, TensorType, cases::{Numbers, Source}, cpu};
+use samebit_tensor::{
+    Backend, Cpu, Dtype, Fault, Op, Tensor, TensorType,
+    cases::{Numbers, Source},
+    cpu,
+};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -59,9 +63,7 @@ impl Gpu {
         let has = self.capabilities();
         let product = |capability: Capability| -> Result<Option<f64>, Fault> {
             let choice = &self.report.choice;
-            has.contains(&capability)
-                .then(|| product_speed(&self.device, choice, capability, side, ROUNDS))
-                .transpose()
+            has.contains(&capability).then(|| product_speed(&self.device, choice, capability, side, ROUNDS)).transpose()
         };
         let words: u32 = if self.software { 1 << 22 } else { 1 << 27 };
         let of = TensorType::new(Dtype::F32, &[words / 1024, 1024]).expect("a small shape");

@@ -249,8 +249,7 @@ impl Spec {
             }
             Kind::Norm { centred } => {
                 text.push_str(LINE);
-                let (apart, shifted) =
-                    if *centred { ("sub(x, mean)", "add(value, c(at))") } else { ("x", "value") };
+                let (apart, shifted) = if *centred { ("sub(x, mean)", "add(value, c(at))") } else { ("x", "value") };
                 let _ = writeln!(text, "fn apart(x: u32, mean: u32) -> u32 {{\n    return {apart};\n}}");
                 let _ = writeln!(text, "fn shifted(value: u32, at: u32) -> u32 {{\n    return {shifted};\n}}");
                 text.push_str(&put(NORM, &[("CENTRED", if *centred { "true" } else { "false" })]));
@@ -276,11 +275,8 @@ impl Spec {
             }
             Kind::Product { mac, conv, bias, size } => {
                 text.push_str(INDEX);
-                let _ = writeln!(
-                    text,
-                    "fn mac(s: f32, x: f32, y: f32) -> f32 {{\n    return {};\n}}",
-                    mac.expression()
-                );
+                let _ =
+                    writeln!(text, "fn mac(s: f32, x: f32, y: f32) -> f32 {{\n    return {};\n}}", mac.expression());
                 if *conv {
                     text.push_str(&put(WINDOW, &[("POOL_START", "0u"), ("POOL_STEP", ""), ("POOL_END", "total")]));
                     text.push_str(CONV);
@@ -290,7 +286,8 @@ impl Spec {
                     let _ = writeln!(text, "{}", put(FACTORS, &[("READ", read)]));
                 }
                 let biased = if *bias { "add(sum, c(stack % P[28] * P[5] + row))" } else { "sum" };
-                let _ = writeln!(text, "fn finished(sum: u32, stack: u32, row: u32) -> u32 {{\n    return {biased};\n}}");
+                let _ =
+                    writeln!(text, "fn finished(sum: u32, stack: u32, row: u32) -> u32 {{\n    return {biased};\n}}");
                 text.push_str(&tile(PRODUCT, *size, Element::Float));
             }
             Kind::Bytes { dot, size } => {
@@ -311,10 +308,7 @@ impl Spec {
 
     fn pieces(&self, text: &mut String, binding: &mut u32, operand: Operand, name: &str, access: &str) {
         for piece in 0..operand.pieces {
-            let _ = writeln!(
-                text,
-                "@group(0) @binding({binding}) var<storage, {access}> {name}_{piece}: array<u32>;"
-            );
+            let _ = writeln!(text, "@group(0) @binding({binding}) var<storage, {access}> {name}_{piece}: array<u32>;");
             *binding += 1;
         }
     }

@@ -14,7 +14,6 @@
 //! - G2: a lost device, memory that runs out, a missed deadline are [`samebit_tensor::Fault::Device`]: never a result, never a panic.
 //! - G3: an index outside its axis is refused as on every backend.
 
-
 mod adapter;
 mod checked;
 mod device;
@@ -32,8 +31,8 @@ pub use figures::{CpuFigures, Figures, cpu_figures};
 pub use gate::{Capability, Choice, OpResult, Report, Trial};
 pub use kernels::{Dot, Mac};
 
-use samebit_tensor::{Backend, Dtype, Failure, Fault, Graph, Op, Plan, Tensor};
-use std::{path::PathBuf, time::Duration};
+use samebit_tensor::{Backend, Cpu, Dtype, Failure, Fault, Graph, Op, Plan, Tensor};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// How an adapter is used.
 #[derive(Clone, Debug)]
@@ -142,11 +141,23 @@ impl Backend for Gpu {
     }
 }
 
+/// What a host computes tensors with: the first adapter with hardware behind it that offers everything, one run in `every`
+/// [checked](Checked); otherwise the CPU.
+#[must_use]
+pub fn backend(options: &Options, every: u64) -> Arc<dyn Backend> {
+    for adapter in adapters().iter().filter(|adapter| !adapter.is_software()) {
+        if let Ok(gpu) = Gpu::open(adapter, options.clone())
+            && gpu.report().refused.is_empty()
+        {
+            return Arc::new(Checked::new(gpu, every));
+        }
+    }
+    Arc::new(Cpu)
+}
+
 impl From<OpenError> for Fault {
     fn from(error: OpenError) -> Self {
-        let reason = error.to_string();
         match error {
-            OpenError::Unknown { wanted, .. } => Self::Device { device: wanted, reason },
             OpenError::Refused { adapter, reason } => Self::Device { device: adapter, reason },
         }
     }

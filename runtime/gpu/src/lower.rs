@@ -219,13 +219,7 @@ fn each<S: Sink>(
     some(sink, Kind::Each { element, present: None }, inputs, out, params)
 }
 
-fn some<S: Sink>(
-    sink: &mut S,
-    kind: Kind,
-    inputs: &[&Value],
-    out: &Value,
-    params: Vec<u32>,
-) -> Result<(), S::Error> {
+fn some<S: Sink>(sink: &mut S, kind: Kind, inputs: &[&Value], out: &Value, params: Vec<u32>) -> Result<(), S::Error> {
     sink.dispatch(Dispatch {
         kind,
         inputs: inputs.to_vec(),

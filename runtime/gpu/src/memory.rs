@@ -146,8 +146,7 @@ impl Kept {
     pub(crate) fn insert(&mut self, tensor: &Tensor, block: &Arc<Block>) {
         self.clock += 1;
         self.bytes += block.bytes();
-        let entry =
-            Entry { elements: Arc::downgrade(tensor.shared()), block: Arc::clone(block), used: self.clock };
+        let entry = Entry { elements: Arc::downgrade(tensor.shared()), block: Arc::clone(block), used: self.clock };
         if let Some(old) = self.entries.insert(address(tensor), entry) {
             self.bytes -= old.block.bytes();
         }

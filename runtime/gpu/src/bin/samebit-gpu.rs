@@ -129,7 +129,8 @@ fn print(report: &Report) {
     println!("  kernels {}, {:.1} s", &report.kernels[..16], report.seconds);
     for trial in &report.trials {
         let speed = trial.gigaflops.map_or(String::new(), |speed| format!(", {speed:.1} GFLOP/s"));
-        let said = trial.failure.as_ref().map_or(format!("the oracle's bits{speed}"), |failure| format!("NOT: {failure}"));
+        let said =
+            trial.failure.as_ref().map_or(format!("the oracle's bits{speed}"), |failure| format!("NOT: {failure}"));
         println!("  {} {:<15} {} cases: {said}", trial.capability.name(), trial.variant, trial.cases);
     }
     let failed: Vec<String> = report
