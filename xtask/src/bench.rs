@@ -6,7 +6,7 @@
 use crate::{
     EXAMPLES, bench_guests, build,
     children::{Devnet, stdout_of},
-    set_up,
+    gpu, set_up,
     shell::{Step, say, target},
 };
 use serde_json::{Value, json};
@@ -21,8 +21,11 @@ pub(crate) fn run(args: &[String]) -> Step {
         [area, rest @ ..] if ["tax", "fuel", "bombs", "state"].contains(&area.as_str()) => {
             bench_guests::measure(area, rest)
         }
+        [area, rest @ ..] if area == "gpu" => gpu::bench(rest),
         [area, rest @ ..] if area == "files" => bench_guests::files(rest),
-        _ => Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files; `tax --help` lists its options".into()),
+        _ => {
+            Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files|gpu; `tax --help` lists its options".into())
+        }
     }
 }
 
