@@ -61,6 +61,12 @@ impl Adapter {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
+    /// Whether its memory is not the processor's.
+    #[must_use]
+    pub fn has_own_memory(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::DiscreteGpu
+    }
+
     pub(crate) fn is_vulkan(&self) -> bool {
         self.info.backend == wgpu::Backend::Vulkan
     }
@@ -84,4 +90,16 @@ pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
         }
         std::thread::yield_now();
     }
+}
+
+/// The adapters that tests run on. None: said aloud, and a failure where one has to be.
+#[cfg(test)]
+pub(crate) fn present() -> Vec<Adapter> {
+    let found = adapters();
+    if found.is_empty() {
+        let must = ["CI", "SAMEBIT_REQUIRE_GPU"].iter().any(|name| std::env::var_os(name).is_some());
+        assert!(!must, "no adapter, and in CI there has to be one: `.ci/run` installs mesa-vulkan-drivers");
+        println!("LEFT OUT: no adapter on this machine, so nothing ran on one (Debian: mesa-vulkan-drivers)");
+    }
+    found
 }

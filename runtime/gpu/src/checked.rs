@@ -1,7 +1,8 @@
 //! A backend that is believed only as long as it is right.
 //!
 //! One run in so many, an operation of it is computed again on the CPU. When the bits differ, the backend is not used again
-//! and everything from then on is computed on the CPU, so a device that begins to err costs no host its bond.
+//! and everything from then on is computed on the CPU, so a device that begins to err costs no host its bond. A run that
+//! ends in a fault of the device is computed on the CPU too; after [`FAULTS_MAX`] such runs in a row the device is given up.
 
 use samebit_tensor::{Backend, Cpu, Failure, Fault, Graph, GraphError, Plan, Tensor, cpu};
 use std::{
@@ -12,6 +13,9 @@ use std::{
     },
 };
 
+/// Runs in a row that a device may fail.
+pub const FAULTS_MAX: u64 = 3;
+
 /// A backend with spot checks.
 #[derive(Debug)]
 pub struct Checked<B> {
@@ -20,6 +24,8 @@ pub struct Checked<B> {
     every: u64,
     runs: AtomicU64,
     checks: AtomicU64,
+    faults: AtomicU64,
+    faults_in_a_row: AtomicU64,
     withdrawn: Mutex<Option<String>>,
 }
 
@@ -31,6 +37,8 @@ impl<B: Backend> Checked<B> {
             every: every.max(1),
             runs: AtomicU64::new(0),
             checks: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            faults_in_a_row: AtomicU64::new(0),
             withdrawn: Mutex::default(),
         }
     }
@@ -48,6 +56,11 @@ impl<B: Backend> Checked<B> {
     /// How many operations were computed again.
     pub fn checks(&self) -> u64 {
         self.checks.load(Ordering::Relaxed)
+    }
+
+    /// How many runs the device failed, which the CPU then computed.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
     }
 
     /// Runs the graph with one node's operands and results among its outputs, and compares.
@@ -83,7 +96,15 @@ impl<B: Backend> Checked<B> {
 impl<B: Backend> Backend for Checked<B> {
     fn describe(&self) -> String {
         match self.withdrawn() {
-            None => format!("{}, one run in {} checked", self.inner.describe(), self.every),
+            None => {
+                let faults = self.faults();
+                let failed = if faults == 0 {
+                    String::new()
+                } else {
+                    format!(", {faults} runs computed on the CPU after faults")
+                };
+                format!("{}, one run in {} checked{failed}", self.inner.describe(), self.every)
+            }
             Some(why) => format!("{}, in the place of {}: {why}", Cpu.describe(), self.inner.describe()),
         }
     }
@@ -108,12 +129,16 @@ impl<B: Backend> Backend for Checked<B> {
         } else {
             self.inner.run(graph, plan, outside, stop)
         };
+        let Err(Failure::Fault(Fault::Device { device, reason })) = &made else {
+            self.faults_in_a_row.store(0, Ordering::Relaxed);
+            return made;
+        };
         // What the device cannot do now, the CPU can; the host hears of it through `describe`.
-        if let Err(Failure::Fault(Fault::Device { device, reason })) = &made {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        if self.faults_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= FAULTS_MAX {
             let why = format!("{device}: {reason}");
             self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-            return Cpu.run(graph, plan, outside, stop);
         }
-        made
+        Cpu.run(graph, plan, outside, stop)
     }
 }

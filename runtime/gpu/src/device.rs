@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, TryLockError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -170,7 +170,7 @@ impl Device {
         // What an earlier run's end brought about is not this one's.
         lock(&self.said).take();
         self.heard()?;
-        let mut state = lock(&self.state);
+        let mut state = self.turn(stop)?;
         state.kept.trim(self.options.kept_bytes);
         let mut run = Recording::new(self, &mut state, graph.nodes.len(), stop);
         let mut values: Vec<Option<Value>> = Vec::with_capacity(plan.types.len());
@@ -258,6 +258,18 @@ impl Device {
         let len = plan.types[*data as usize].shape.dims()[usize::from(*axis)];
         let error = TensorError::Index { op: "Gather", index, position: position.into(), len };
         Ok(GraphError::Node { node, error })
+    }
+
+    /// Runs come one after the other; one that waits for its turn hears a stop too.
+    fn turn(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<MutexGuard<'_, State>, Fault> {
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Ok(state),
+                Err(TryLockError::Poisoned(state)) => return Ok(state.into_inner()),
+                Err(TryLockError::WouldBlock) if stop() => return Err(Fault::Stopped),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Waits for recorded work, as long as the deadline lets it.
@@ -677,5 +689,73 @@ impl Sink for Recording<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{adapter::present, kernels::Mac};
+    use samebit_tensor::Node;
+
+    fn graph() -> (Graph, Plan, [Tensor; 1]) {
+        let outside = [Tensor::f32(&[3], &[1.0, 2.0, 3.0]).expect("small")];
+        let graph = Graph { nodes: vec![Node { op: Op::Exp, inputs: vec![0] }], outputs: vec![1] };
+        let plan = graph.plan(&[outside[0].of().clone()], u64::MAX).expect("a graph that goes together");
+        (graph, plan, outside)
+    }
+
+    #[test]
+    fn a_device_that_is_lost_is_a_fault_for_ever_and_no_panic() {
+        let (graph, plan, outside) = graph();
+        let choice = Choice { f32: Some(Mac::Barrier), ..Choice::default() };
+        for adapter in present() {
+            let device = Device::open(&adapter, Options::default()).expect("an adapter opens");
+            device.run(&choice, &graph, &plan, &outside, &|| false).expect("computed");
+            device.device.destroy();
+            for _ in 0..3 {
+                let lost = device.run(&choice, &graph, &plan, &outside, &|| false);
+                let Err(Failure::Fault(Fault::Device { device, .. })) = lost else { panic!("{lost:?}") };
+                assert_eq!(device, adapter.name());
+            }
+        }
+    }
+
+    /// The driver's word for it cannot be had without filling the memory of the machine: it is put into its mouth.
+    #[test]
+    fn memory_that_ran_out_is_asked_for_once_more_with_nothing_kept() {
+        let (graph, plan, outside) = graph();
+        let choice = Choice { f32: Some(Mac::Barrier), ..Choice::default() };
+        for adapter in present() {
+            let device = Device::open(&adapter, Options::default()).expect("an adapter opens");
+            let asked = std::sync::atomic::AtomicU32::new(0);
+            let once = || {
+                if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                    lock(&device.said).get_or_insert(OUT_OF_MEMORY.to_owned());
+                }
+                false
+            };
+            let made = device.run(&choice, &graph, &plan, &outside, &once).expect("computed the second time");
+            assert_eq!(made, device.run(&choice, &graph, &plan, &outside, &|| false).expect("computed"));
+            let always = || {
+                lock(&device.said).get_or_insert(OUT_OF_MEMORY.to_owned());
+                false
+            };
+            let full = device.run(&choice, &graph, &plan, &outside, &always);
+            assert_eq!(full, Err(device.fault(OUT_OF_MEMORY).into()));
+            assert!(device.run(&choice, &graph, &plan, &outside, &|| false).is_ok(), "and it serves on");
+        }
+    }
+
+    #[test]
+    fn a_run_that_waits_for_its_turn_hears_a_stop() {
+        let (graph, plan, outside) = graph();
+        for adapter in present() {
+            let device = Device::open(&adapter, Options::default()).expect("an adapter opens");
+            let other = lock(&device.state);
+            let stopped = device.run(&Choice::default(), &graph, &plan, &outside, &|| true);
+            assert_eq!(stopped, Err(Fault::Stopped.into()));
+            drop(other);
+        }
     }
 }

@@ -429,12 +429,12 @@ fn large() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Options, adapters};
+    use crate::{Options, adapter::present};
 
     /// An adapter with wrong bits cannot be had at will; expecting others comes to the same.
     #[test]
     fn a_variant_and_an_operation_with_other_bits_cost_the_capability_and_say_why() {
-        for adapter in adapters() {
+        for adapter in present() {
             let device = Device::open(&adapter, Options::default()).expect("an adapter opens");
             let mut gate = Gate::new(&device, true);
             // Few cases are enough: a byte product, two float products, an exponential function.

@@ -26,7 +26,7 @@ mod memory;
 pub mod spirv;
 
 pub use adapter::{Adapter, OpenError, adapters};
-pub use checked::Checked;
+pub use checked::{Checked, FAULTS_MAX};
 pub use figures::{CpuFigures, Figures, cpu_figures};
 pub use gate::{Capability, Choice, OpResult, Report, Trial};
 pub use kernels::{Dot, Mac};

@@ -1,6 +1,6 @@
 //! Spot checks in service, on a backend that errs: no adapter is needed for that.
 
-use samebit_gpu::Checked;
+use samebit_gpu::{Checked, FAULTS_MAX};
 use samebit_tensor::{Backend, Cpu, Data, Failure, Fault, Graph, Node, Op, Plan, Tensor};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,8 +86,17 @@ fn one_run_in_many_is_checked() {
 fn a_device_that_is_lost_is_replaced_by_the_cpu() {
     let (graph, plan, outside) = graph();
     let checked = Checked::new(Frail::default(), 1000);
-    checked.inner().lost.store(true, Ordering::Relaxed);
-    let made = checked.run(&graph, &plan, &outside, NEVER).expect("computed");
-    assert_eq!(made, Cpu.run(&graph, &plan, &outside, NEVER).expect("computed"));
+    let right = Cpu.run(&graph, &plan, &outside, NEVER).expect("computed");
+    // A run now and then is no reason to give a device up.
+    for lost in [true, true, false, true, true] {
+        checked.inner().lost.store(lost, Ordering::Relaxed);
+        assert_eq!(checked.run(&graph, &plan, &outside, NEVER).expect("computed"), right);
+    }
+    assert_eq!((checked.faults(), checked.withdrawn()), (4, None));
+    assert!(checked.describe().contains("4 runs computed on the CPU"), "{}", checked.describe());
+    assert_eq!(checked.run(&graph, &plan, &outside, NEVER).expect("computed"), right);
+    assert_eq!(FAULTS_MAX, 3);
     assert_eq!(checked.withdrawn().as_deref(), Some("frail: lost"));
+    assert_eq!(checked.run(&graph, &plan, &outside, NEVER).expect("computed"), right);
+    assert_eq!(checked.faults(), 5, "it is not asked again");
 }

@@ -12,6 +12,11 @@ var<workgroup> left: array<u32, LEFT_SIZE>;
 var<workgroup> right: array<u32, RIGHT_SIZE>;
 
 fn left_word(start: u32, row: u32, k: u32, end: u32) -> u32 {
+    let first = start + row * P[12] + k * P[13];
+    // Four bytes that lie in one word.
+    if (P[13] == 1u && (first & 3u) == 0u && end - k >= 4u) {
+        return a_word(first >> 2u) ^ (LEFT_FLIP * 0x01010101u);
+    }
     var word = 0u;
     for (var at = 0u; at < min(4u, end - k); at++) {
         word |= ((a(start + row * P[12] + (k + at) * P[13]) ^ LEFT_FLIP) & 0xffu) << (8u * at);
@@ -25,6 +30,12 @@ fn right_word(start: u32, k: u32, column: u32, end: u32) -> u32 {
         word |= ((b(start + (k + at) * P[14] + column * P[15]) ^ RIGHT_FLIP) & 0xffu) << (8u * at);
     }
     return word;
+}
+
+// Byte `at` of each of four words.
+fn column_of(words: vec4<u32>, at: u32) -> u32 {
+    let bytes = (words >> vec4(8u * at)) & vec4(0xffu);
+    return bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
 }
 
 @compute @workgroup_size(16, 16)
@@ -54,14 +65,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             }
             left[at % DEPTH * (BLOCK_ROWS + 1u) + at / DEPTH] = value;
         }
-        for (var at = lane; at < BLOCK_COLUMNS * DEPTH; at += 256u) {
-            let column = first_column + at % BLOCK_COLUMNS;
-            let inner = k + 4u * (at / BLOCK_COLUMNS);
-            var value = 0u;
-            if (column < columns && inner < P[8]) {
-                value = right_word(b_start, inner, column, P[8]);
+        // Four columns at a time: where four bytes of a row lie in one word, four words are turned.
+        for (var at = lane; at < BLOCK_COLUMNS / 4u * DEPTH; at += 256u) {
+            let column = first_column + 4u * (at % (BLOCK_COLUMNS / 4u));
+            let inner = k + 4u * (at / (BLOCK_COLUMNS / 4u));
+            let first = b_start + inner * P[14] + column * P[15];
+            let whole = column + 4u <= columns && inner + 4u <= P[8];
+            if (whole && P[15] == 1u && ((first | P[14]) & 3u) == 0u) {
+                let step = P[14] >> 2u;
+                let word = first >> 2u;
+                let words = vec4(b_word(word), b_word(word + step), b_word(word + 2u * step), b_word(word + 3u * step))
+                    ^ vec4(RIGHT_FLIP * 0x01010101u);
+                for (var byte = 0u; byte < 4u; byte++) {
+                    right[4u * at + byte] = column_of(words, byte);
+                }
+            } else {
+                for (var byte = 0u; byte < 4u; byte++) {
+                    var value = 0u;
+                    if (column + byte < columns && inner < P[8]) {
+                        value = right_word(b_start, inner, column + byte, P[8]);
+                    }
+                    right[4u * at + byte] = value;
+                }
             }
-            right[at] = value;
         }
         workgroupBarrier();
         for (var inner = 0u; inner < DEPTH; inner++) {
