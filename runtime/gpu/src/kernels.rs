@@ -157,10 +157,14 @@ const WINDOW: &str = include_str!("kernels/window.wgsl");
 const PRODUCT: &str = include_str!("kernels/product.wgsl");
 const BYTES: &str = include_str!("kernels/bytes.wgsl");
 
-/// Everything that decides what a kernel computes: the files, and this module and the one beside it as they were compiled.
+/// What turns the text into a driver's input.
+const COMPILERS: &str = "naga 29.0.4, wgpu 29.0.4";
+
+/// Everything that decides what a kernel computes: the files, the modules that put them together, and what compiles them.
 pub(crate) fn fingerprint() -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     for text in [
+        COMPILERS,
         NUMBER,
         MATH,
         INDEX,
@@ -580,3 +584,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
 }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::COMPILERS;
+
+    #[test]
+    fn a_gate_that_was_kept_is_of_the_compilers_that_are_linked() {
+        let lock = include_str!("../../../Cargo.lock");
+        for compiler in COMPILERS.split(", ") {
+            let (name, version) = compiler.split_once(' ').expect("a name and a version");
+            let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+            assert!(lock.contains(&entry), "{compiler} is not what Cargo.lock has: correct COMPILERS");
+        }
+    }
+}
