@@ -11,11 +11,12 @@ use serde::Serialize;
 /// Measure what this machine computes tensors with: the CPU and every adapter, each through the conformance gate first.
 #[derive(clap::Args)]
 #[command(after_help = "\
-An adapter whose bits are not the oracle's offers nothing of that kind, and it is said why. The gate takes a minute on a slow
-adapter and is kept until the adapter, its driver or the kernels change.
+An adapter whose bits are not the oracle's offers nothing of that kind, and it is
+said why. The gate takes a minute on a slow adapter, and is kept until the adapter,
+its driver or the kernels change.
 
-Figures are 10^9 products and sums a second, each counted as two, of square products without transfers; and 10^9 bytes
-read and written a second.
+Figures are 10^9 products and sums a second, each counted as two, of square products
+without transfers, and 10^9 bytes read and written a second.
 
 Examples:
   samebit host bench
