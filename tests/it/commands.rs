@@ -203,7 +203,7 @@ fn every_command_has_help_with_an_example() {
         ("devnet", &["up", "status", "down"]),
         ("task", &["publish", "show", "list"]),
         ("job", &["submit", "show", "list", "watch", "output", "cancel"]),
-        ("host", &["up", "list", "show"]),
+        ("host", &["up", "list", "show", "bench"]),
         ("validator", &["init", "up"]),
         ("audit", &["job"]),
         ("ledger", &["show", "account", "verify"]),
@@ -245,6 +245,19 @@ fn doctor_says_what_is_there_and_what_mends_the_rest() {
         assert!(!failed || check["help"].as_str().is_some_and(|help| !help.is_empty()), "{check}");
     }
     assert_eq!(ran.code, if report["ok"] == true { 0 } else { 4 }, "{report}");
+}
+
+#[test]
+fn host_bench_tells_what_this_machine_offers_with_figures() {
+    let home = Home::new();
+    let report = home.json(&["host", "bench", "--cpu", "--side", "64"]);
+    assert_eq!((report["cpu"]["side"].as_u64(), report["adapters"].as_array().map(Vec::len)), (Some(64), Some(0)));
+    for figure in ["f32_gflops", "f16_gflops", "i8_gops", "copy_gbytes"] {
+        assert!(report["cpu"][figure].as_f64().is_some_and(|figure| figure > 0.0), "{report}");
+    }
+    let text = home.run(&["host", "bench", "--cpu", "--side", "64"]).code(0).text();
+    assert!(text.contains("offers f32, f16, i8") && text.contains("computed on the CPU"), "{text}");
+    home.run(&["host", "bench", "--side", "0"]).code(2);
 }
 
 #[test]

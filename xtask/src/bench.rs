@@ -6,7 +6,7 @@
 use crate::{
     EXAMPLES, bench_guests, build,
     children::{Devnet, stdout_of},
-    set_up,
+    gpu, set_up,
     shell::{Step, say, target},
 };
 use serde_json::{Value, json};
@@ -21,9 +21,10 @@ pub(crate) fn run(args: &[String]) -> Step {
         [area, rest @ ..] if ["tax", "fuel", "bombs", "state"].contains(&area.as_str()) => {
             bench_guests::measure(area, rest)
         }
+        [area, rest @ ..] if area == "gpu" => gpu::bench(rest),
         [area, rest @ ..] if ["files", "tensor"].contains(&area.as_str()) => bench_guests::alone(area, rest),
         _ => {
-            Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files|tensor; `tax --help` lists its options"
+            Err("usage: cargo xtask bench market|tax|fuel|bombs|state|files|tensor|gpu; `tax --help` lists its options"
                 .into())
         }
     }

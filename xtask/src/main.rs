@@ -9,6 +9,7 @@ mod bench_guests;
 mod children;
 mod demo;
 mod fuzz;
+mod gpu;
 mod models;
 mod shell;
 
@@ -25,7 +26,8 @@ cargo xtask COMMAND
   aarch64            run the recorded programs on that processor, emulated: the same receipts
   models             fetch the weights that examples compute with, and hold them against their hashes
   programs           run other people's programs, yosys among them, which takes minutes to compile the first time
-  bench AREA         measure; AREA: market, tax, fuel, bombs, state, files. Writes target/bench/AREA.jsonl
+  gate [OPTIONS]     send every adapter of this machine through the conformance gate; `gate --help` lists its options
+  bench AREA         measure; AREA: market, tax, fuel, bombs, state, files, tensor, gpu. Writes target/bench/AREA.jsonl
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
                      stack, nan, state, wasi. --seconds N or --runs N; a failure is kept and replayed by `test`
 
@@ -35,6 +37,8 @@ Examples:
   cargo xtask test lazy_copier
   cargo xtask bench market
   cargo xtask bench tax -o json
+  cargo xtask gate -o json
+  cargo xtask bench gpu --side 1024
 ";
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         "lint" => lint(),
         "vectors" => vectors(),
         "aarch64" => aarch64::run(rest),
+        "gate" => gpu::gate(rest),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
         "programs" => programs(),

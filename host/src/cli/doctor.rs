@@ -24,7 +24,7 @@ use std::{
     time::Instant,
 };
 
-/// Check this machine: folders, keys, engine, Wasm target, network.
+/// Check this machine: folders, keys, engine, Wasm target, network, adapters for tensors.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Exits with 4 when a check fails. Each failure names the command that mends it.
@@ -65,7 +65,7 @@ impl Check {
 pub fn run(_: DoctorArgs, ui: &Ui) -> Outcome {
     let context = Context::new(ui)?;
     let home = context.home();
-    let checks = vec![
+    let mut checks = vec![
         home_check(home),
         key_check(&context),
         disk_check(home),
@@ -74,6 +74,7 @@ pub fn run(_: DoctorArgs, ui: &Ui) -> Outcome {
         target_check(),
         network_check(&context),
     ];
+    checks.extend(adapter_checks(home));
     let failed = checks.iter().any(|check| check.state == State::Failed);
     ui.data(
         || {
@@ -177,6 +178,34 @@ fn tracking_check() -> Check {
         Tracking::Hash => "all memory is hashed for each checkpoint",
     };
     Check::ok("tracking", format!("{}: {found}", Tracking::best()))
+}
+
+/// What each adapter showed at the conformance gate. An adapter that offers nothing is no failure: the CPU serves.
+fn adapter_checks(home: &Path) -> Vec<Check> {
+    const NAME: &str = "adapter";
+    const BENCH: &str = "`samebit host bench` sends it through the gate";
+    let found = samebit_gpu::adapters();
+    if found.is_empty() {
+        return vec![Check {
+            name: NAME,
+            state: State::Skipped,
+            found: "none: tensors are computed on the CPU".to_owned(),
+            help: None,
+        }];
+    }
+    let check = |adapter: &samebit_gpu::Adapter| {
+        let name = format!("{}, {}", adapter.name(), adapter.driver());
+        let Some(report) = samebit_gpu::Report::kept(adapter, &home.join(super::GATES)) else {
+            let found = format!("{name}: not tried with this driver and these kernels");
+            return Check { name: NAME, state: State::Skipped, found, help: Some(BENCH.to_owned()) };
+        };
+        let mut found = format!("{name}: offers {}", super::named(&report.choice.capabilities()));
+        for (capability, why) in &report.refused {
+            found.push_str(&format!("; not {capability}: {why}"));
+        }
+        Check::ok(NAME, found)
+    };
+    found.iter().map(check).collect()
 }
 
 fn target_check() -> Check {

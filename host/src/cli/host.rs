@@ -1,6 +1,6 @@
 //! `samebit host`: lends this machine, and shows who does.
 
-use super::key;
+use super::{host_bench, key};
 use crate::{
     context::{Context, key_failure},
     daemon::{self, Ties},
@@ -35,6 +35,7 @@ const BOND_DEFAULT: u64 = 1_000_000_000;
 Examples:
   samebit host list
   samebit host show host-3
+  samebit host bench
   samebit host up --dir ./my-host")]
 pub struct HostArgs {
     #[command(subcommand)]
@@ -44,6 +45,7 @@ pub struct HostArgs {
 #[derive(clap::Subcommand)]
 enum HostCommand {
     Up(UpArgs),
+    Bench(host_bench::BenchArgs),
     /// List the hosts: what they ask, what they have bonded, what became of their runs.
     #[command(after_help = "Examples:\n  samebit host list\n  samebit host list -o json")]
     List,
@@ -115,6 +117,7 @@ pub fn run(args: HostArgs, ui: &Ui) -> Outcome {
     let context = Context::new(ui)?;
     match args.command {
         HostCommand::Up(args) => up(&context, args),
+        HostCommand::Bench(args) => host_bench::run(&args, &context, ui),
         HostCommand::List => {
             let network = context.connect()?;
             let (state, names) = (network.state(), context.names());

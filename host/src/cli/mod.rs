@@ -5,6 +5,7 @@ mod build;
 mod devnet;
 mod doctor;
 pub mod host;
+mod host_bench;
 mod job;
 mod job_output;
 mod job_submit;
@@ -69,4 +70,13 @@ pub fn run(command: Command, ui: &Ui) -> Outcome {
         Command::Key(args) => key::run(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),
     }
+}
+
+/// Where a home keeps what adapters showed at the gate.
+const GATES: &str = "gates";
+
+/// Capabilities as text.
+fn named(capabilities: &[samebit_gpu::Capability]) -> String {
+    let names: Vec<&str> = capabilities.iter().map(|capability| capability.name()).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }

@@ -188,6 +188,12 @@ impl Tensor {
         &self.0.data
     }
 
+    /// The elements, shared: what keeps a copy of them elsewhere (a device's memory) knows them again by their place.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Data> {
+        &self.0.data
+    }
+
     /// The same elements under other dimensions, without a copy.
     pub(crate) fn reshaped(&self, of: TensorType) -> Self {
         debug_assert!(of.dtype == self.0.of.dtype && of.bytes() == self.0.of.bytes(), "{of}");
