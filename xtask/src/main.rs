@@ -9,6 +9,7 @@ mod bench_guests;
 mod children;
 mod demo;
 mod fuzz;
+mod oracles;
 mod shell;
 
 use shell::{Step, cargo, has_cargo_command, root, say};
@@ -22,6 +23,7 @@ cargo xtask COMMAND
   lint               formatting, clippy without warnings, licences and sources of dependencies
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
   aarch64            run the recorded programs on that processor, emulated: the same receipts
+  oracles            random modules and NaNs once more, with wasmi's own canonical NaNs and a third engine
   programs           run other people's programs, yosys among them, which takes minutes to compile the first time
   bench AREA         measure; AREA: market, tax, fuel, bombs, state, files. Writes target/bench/AREA.jsonl
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         "aarch64" => aarch64::run(rest),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
+        "oracles" => oracles::run(rest),
         "programs" => programs(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

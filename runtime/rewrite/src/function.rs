@@ -59,10 +59,10 @@ pub(crate) struct Event {
     /// Of an `end`: whether a `loop` is what it ends.
     pub(crate) ends_loop: bool,
     /// Fuel of the operators since the last event, and its own.
-    pub(crate) cost: u64,
+    pub(crate) cost: u32,
     /// Fuel of what comes after it, whenever it is reached: of a `loop` that an iteration begins, of the `end` of a `block`
     /// or `if` that paths meet.
-    pub(crate) joined: u64,
+    pub(crate) joined: u32,
 }
 
 /// Operators of bodies, read one after the other into the same memory.
@@ -223,7 +223,7 @@ impl Ops {
             }
             Code::End => {
                 if let Some((begin, before)) = self.open.pop() {
-                    let cost = costs.joined((self.assigned - before).min(self.locals));
+                    let cost = fuel(costs.joined((self.assigned - before).min(self.locals)));
                     let begin = &mut self.events[begin];
                     begin.end = op;
                     ends_loop = begin.code == Code::Loop;
@@ -246,7 +246,8 @@ impl Ops {
             }
             _ => {}
         }
-        self.events.push(Event { op, code, value, end: 0, ends_loop, cost: core::mem::take(&mut self.cost), joined });
+        let cost = fuel(core::mem::take(&mut self.cost));
+        self.events.push(Event { op, code, value, end: 0, ends_loop, cost, joined });
     }
 }
 
@@ -389,6 +390,11 @@ impl<'a> VisitSimdOperator<'a> for Collect<'_> {
 /// Index of an operator. A body has at most `FUNCTION_BYTES_MAX` bytes, so it fits.
 pub(crate) fn position(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// Fuel of a part of a body, which is below 2^30 for all of it.
+fn fuel(cost: u64) -> u32 {
+    u32::try_from(cost).unwrap_or(u32::MAX)
 }
 
 /// Function types of the rewriter's own, each once, in the order in which they were asked for. A module can ask for as

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use wasm_encoder::{
     BlockType, BranchHint, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection,
     FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module,
-    RawSection, SectionId, TableSection, TypeSection, ValType,
+    RawSection, Section as _, SectionId, TableSection, TypeSection, ValType,
     reencode::{self, Reencode, RoundtripReencoder},
 };
 use wasmparser::{BinaryReader, BinaryReaderError, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};
@@ -279,7 +279,8 @@ impl<'f> House<'f> {
             heights.push((next, ADDED_HEIGHT));
             next += 1;
         }
-        let mut module = Module::new();
+        let mut module = Vec::with_capacity(code.len() + bytes.len() / 4);
+        module.extend_from_slice(&Module::HEADER);
         let pass = &mut RoundtripReencoder;
         // Sections in their order; those that the module may lack and we need are made where they belong.
         let mut done = Done::default();
@@ -289,20 +290,20 @@ impl<'f> House<'f> {
                     self.up_to(&mut module, &mut done, Section::Imports)?;
                     let mut imports = ImportSection::new();
                     pass.parse_import_section(&mut imports, section)?;
-                    module.section(&imports);
+                    imports.append_to(&mut module);
                 }
                 Payload::TableSection(section) => {
                     self.up_to(&mut module, &mut done, Section::Tables)?;
                     let mut tables = TableSection::new();
                     pass.parse_table_section(&mut tables, section)?;
-                    module.section(&tables);
+                    tables.append_to(&mut module);
                 }
                 Payload::GlobalSection(section) => {
                     self.up_to(&mut module, &mut done, Section::Globals)?;
                     let mut globals = GlobalSection::new();
                     pass.parse_global_section(&mut globals, section)?;
                     self.globals(&mut globals);
-                    module.section(&globals);
+                    globals.append_to(&mut module);
                     done.globals = true;
                 }
                 Payload::ElementSection(section) => {
@@ -312,7 +313,7 @@ impl<'f> House<'f> {
                         reencode::Error::ParseError(error) => reencode::Error::ParseError(error),
                         _ => reencode::Error::InvalidConstExpr,
                     })?;
-                    module.section(&elements);
+                    elements.append_to(&mut module);
                 }
                 Payload::CodeSectionStart { .. } => {
                     self.up_to(&mut module, &mut done, Section::Code)?;
@@ -327,7 +328,7 @@ impl<'f> House<'f> {
                     }
                     let mut data = DataSection::new();
                     pass.parse_data_section(&mut data, section)?;
-                    module.section(&data);
+                    data.append_to(&mut module);
                 }
                 // Types, functions, memories and exports are written by us in their places; the start section lives
                 // on as an export, custom sections are left out, and admission has refused every other kind.
@@ -338,39 +339,39 @@ impl<'f> House<'f> {
         if !done.code {
             Self::code(&mut module, &code, &hints);
         }
-        Ok(Rewritten { bytes: module.finish(), heights })
+        Ok(Rewritten { bytes: module, heights })
     }
 
-    fn code(module: &mut Module, code: &[u8], hints: &BranchHints) {
+    fn code(module: &mut Vec<u8>, code: &[u8], hints: &BranchHints) {
         if !hints.is_empty() {
-            module.section(hints);
+            hints.append_to(module);
         }
-        module.section(&RawSection { id: SectionId::Code.into(), data: code });
+        RawSection { id: SectionId::Code.into(), data: code }.append_to(module);
     }
 
     /// Writes the sections of ours that come before `section`.
-    fn up_to(&mut self, module: &mut Module, done: &mut Done, section: Section) -> Result<(), reencode::Error> {
+    fn up_to(&mut self, module: &mut Vec<u8>, done: &mut Done, section: Section) -> Result<(), reencode::Error> {
         if !done.types {
             done.types = true;
-            module.section(&self.type_section()?);
+            self.type_section()?.append_to(module);
         }
         if section >= Section::Tables && !done.functions {
             done.functions = true;
-            module.section(&self.function_section()?);
+            self.function_section()?.append_to(module);
         }
         if section >= Section::Globals && !done.memories {
             done.memories = true;
-            module.section(&self.memory_section());
+            self.memory_section().append_to(module);
         }
         if section > Section::Globals && !done.globals {
             done.globals = true;
             let mut globals = GlobalSection::new();
             self.globals(&mut globals);
-            module.section(&globals);
+            globals.append_to(module);
         }
         if section >= Section::Elements && !done.exports {
             done.exports = true;
-            module.section(&self.export_section());
+            self.export_section().append_to(module);
         }
         Ok(())
     }

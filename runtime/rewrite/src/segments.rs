@@ -201,7 +201,7 @@ pub(crate) fn charges(
                 Code::CallIndirect => callees.passed_indirectly(op.value),
                 _ => 0,
             };
-            walk.charges[now].cost += op.cost + passed;
+            walk.charges[now].cost += u64::from(op.cost) + passed;
         }
         match op.code {
             Code::Block => walk.enter(Kind::Block, now, now),
@@ -218,7 +218,7 @@ pub(crate) fn charges(
                     None => walk.looking(at + 1, look),
                 });
                 if let Some(header) = header {
-                    walk.charges[header].cost += op.joined;
+                    walk.charges[header].cost += u64::from(op.joined);
                 }
                 walk.enter(Kind::Loop, now, header);
             }
@@ -238,7 +238,7 @@ pub(crate) fn charges(
             Code::End => {
                 walk.leave(at);
                 if let Some(follows) = walk.now() {
-                    walk.charges[follows].cost += op.joined;
+                    walk.charges[follows].cost += u64::from(op.joined);
                 }
             }
             Code::Br => {

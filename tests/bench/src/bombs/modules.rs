@@ -116,7 +116,7 @@ pub(crate) const BOMBS: &[Bomb] = &[
     refused("16 000 calls in each of 800 dear functions", "branches of all functions", || {
         called(&[0x10, 2].repeat(16_000), 800)
     }),
-    admitted("as many values as calls may pass", || passed(700)),
+    admitted("as many values as calls may pass", || passed(540)),
     refused("20 000 calls that pass 16 numbers both ways", "parameters and results of a function's calls", || {
         passed(20_000)
     }),
