@@ -20,7 +20,7 @@ pub const WRITE: u64 = 2_000 * UNIT;
 /// Of each buffer of a read or write.
 pub const IOVEC: u64 = 50 * UNIT;
 /// Of each byte that a call may put into guest memory.
-pub const READ_BYTE: u64 = 1 * UNIT;
+pub const READ_BYTE: u64 = UNIT;
 /// Of each byte that a call takes from guest memory: it is stored and hashed.
 pub const WRITE_BYTE: u64 = 2 * UNIT;
 /// Of each byte that a call adds to what the guest's files hold beside those it takes from memory: it is hashed
