@@ -225,7 +225,7 @@ fn n_steps_have_n_and_one_roots_and_no_two_are_equal() {
         );
         let program = load(&text);
         let mut small = execution(&program);
-        small.step_budget = Fuel(100_000);
+        small.step_budget = Fuel(400_000);
         let finished = run_in(&program, &small, &Store::default()).expect("an outcome");
         assert_eq!(finished.receipt.outcome, Outcome::Exited { code: 0 });
         assert_eq!((finished.receipt.steps, finished.history.len()), (steps, steps as usize + 1));

@@ -100,7 +100,7 @@ fn what_a_trapping_guest_said_on_stderr_is_kept_for_people() {
 fn a_loop_without_end_uses_up_all_fuel_and_not_more() {
     let finished = run(&command("", "(loop (br 0))"));
     assert_eq!(finished.receipt.outcome, Outcome::Exhausted { limit: Limit::Fuel });
-    assert_eq!(finished.receipt.fuel, Fuel(20_000_000));
+    assert_eq!(finished.receipt.fuel, Fuel(40_000_000));
     assert_eq!(finished.receipt.steps, 1);
 }
 
@@ -151,7 +151,7 @@ fn a_call_that_cannot_be_paid_for_does_nothing() {
     );
     let program = load(&text);
     let mut execution = execution(&program);
-    execution.limits.fuel = Fuel(150_000);
+    execution.limits.fuel = Fuel(600_000);
     let finished = run_in(&program, &execution, &Store::default()).expect("an outcome");
     assert_eq!(finished.receipt.outcome, Outcome::Exhausted { limit: Limit::Fuel });
     assert_eq!(finished.stdout.len(), 4, "the call that was paid for wrote, the other wrote nothing");
@@ -382,7 +382,7 @@ fn files_that_nobody_wrote_a_byte_of_are_paid_for() {
     let text = text.replacen("(module ", &format!("(module {import}"), 1);
     let program = load(&text);
     let mut execution = execution(&program);
-    execution.limits.fuel = Fuel(200_000_000);
+    execution.limits.fuel = Fuel(800_000_000);
     let finished = run_in(&program, &execution, &Store::default()).expect("an outcome");
     assert_eq!(finished.receipt.outcome, Outcome::Exited { code: 0 });
     assert_eq!(finished.files[0].1.len(), 32 << 20);

@@ -246,7 +246,7 @@ fn memory_that_was_never_written_takes_no_part_and_a_huge_limit_costs_nothing() 
         "(i32.const 0)",
     ));
     let execution = Execution {
-        limits: Limits { fuel: Fuel(20_000_000_000), memory: Bytes(2 << 30), ..Limits::default() },
+        limits: Limits { fuel: Fuel(80_000_000_000), memory: Bytes(2 << 30), ..Limits::default() },
         step_budget: Fuel(5_000_000_000),
         ..execution(&program)
     };

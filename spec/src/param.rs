@@ -69,6 +69,24 @@ pub const BRANCHES_BYTES: u64 = 16;
 pub const BRANCH_WAYS_MAX: u64 = 32_768;
 /// Bytes of a function's body once it is rewritten. Source: engines read none of more than 7 654 321.
 pub const REWRITTEN_FUNCTION_BYTES_MAX: u64 = 7_000_000;
+/// Blocks, loops and branches of a function once it is rewritten: at most this, and at most [`REWRITTEN_BRANCHES_FREE`] and one
+/// for each [`REWRITTEN_BRANCHES_BYTES`] of the body once it is without exceptions and atomics. Source: as [`BRANCHES_MAX`]; 20 000 sums whose NaNs are made
+/// canonical, in 300 kB, take a compiler 16 seconds. The largest function of nextpnr, with its exceptions, has 35 054 in
+/// 214 kB, and none more than 8 192 and one for each eight bytes.
+pub const REWRITTEN_BRANCHES_MAX: u64 = 2 * BRANCHES_MAX;
+/// What a function of any length may have of them.
+pub const REWRITTEN_BRANCHES_FREE: u64 = 2 * BRANCHES_FREE;
+/// Bytes of a body for each further one.
+pub const REWRITTEN_BRANCHES_BYTES: u64 = 4;
+/// The same of all functions together. Source: programs have one for each twelve bytes or more, which is two thirds of this for
+/// the largest module.
+pub const MODULE_BRANCHES_MAX: u64 = 12 << 20;
+/// Parameters and results of all calls of a function of any length. Source: a call is two bytes, and each value that it passes
+/// is one more that a compiler moves: 20 000 calls in 40 kB that pass 16 values both ways take it five seconds and 280 MB. Whoever
+/// writes code puts each value on the stack by a byte or more.
+pub const PASSED_FREE: u64 = 16_384;
+/// Further ones for each byte of its body.
+pub const PASSED_PER_BYTE: u64 = 1;
 /// Bytes of an initial value or of a segment's offset. Source: compilers emit at most some ten; what is computed at
 /// instantiation is not metered.
 pub const CONSTANT_BYTES_MAX: u64 = 256;
@@ -107,7 +125,8 @@ pub const DATA_BYTES_MAX: u64 = 64 << 20;
 pub const MEMORY_PAGES_MAX: u64 = MEMORY_MAX.0 / (64 << 10);
 
 /// Fuel that a running module takes in hand at a time. Source: `spec/03-execution.md`, section 8: large enough that
-/// taking it costs nothing, small enough that a trap, which forfeits it, costs little; about a millisecond.
+/// taking it costs nothing, small enough that a trap, which forfeits it, costs little; about 0.14 milliseconds. Of this and
+/// every other time that is said of fuel here: 0.13 nanoseconds for one (`spec/fuel-calibration.md`).
 pub const FUEL_CHUNK: u64 = 1 << 20;
 /// Fuel of a counted loop that is charged at once; a dearer one looks at the meter on its way. Source: a run that the host
 /// stops goes on for as long as one of them takes, some 35 ms, and 40 s of code that misses every cache.
@@ -135,11 +154,11 @@ pub const BULK_CONSTANT_MAX: u32 = 1 << 10;
 /// at most one is on the stack. Source: 256 KiB, what the call trees of real programs without recursion stay under.
 pub const STACK_SHALLOW_MAX: u64 = (256 << 10) / STACK_UNIT_BYTES;
 
-/// Fuel charged for each state root, before it is committed.
-pub const ROOT_FUEL: Fuel = Fuel(10_000);
+/// Fuel charged for each state root, before it is committed: five microseconds.
+pub const ROOT_FUEL: Fuel = Fuel(40_000);
 /// Fuel charged for each page of linear memory that a state root covers. Source: hashing 64 KiB takes a core
-/// about 25 microseconds, and [`FUEL_DEFAULT`] is some ten seconds.
-pub const ROOT_FUEL_PER_PAGE: Fuel = Fuel(50_000);
+/// about 25 microseconds.
+pub const ROOT_FUEL_PER_PAGE: Fuel = Fuel(200_000);
 
 /// Largest blob, in bytes, that a keeper takes.
 pub const BLOB_BYTES_MAX: Bytes = Bytes(4 << 30);
@@ -183,11 +202,11 @@ pub const SEGMENT_STEPS: usize = 4096;
 pub const STEPS_MAX: u32 = 4096 * 4096;
 
 /// Fuel of a run unless the buyer says otherwise: some ten seconds of a desktop core.
-pub const FUEL_DEFAULT: Fuel = Fuel(20_000_000_000);
-/// Most fuel of a run. Source: at most some 12 days of a core; keeps every product of fuel and price in `u128`.
+pub const FUEL_DEFAULT: Fuel = Fuel(80_000_000_000);
+/// Most fuel of a run. Source: at most some 36 hours of a core; keeps every product of fuel and price in `u128`.
 pub const FUEL_MAX: Fuel = Fuel(1_000_000_000_000_000);
-/// Fuel per step unless the buyer says otherwise. Source: a referee re-runs a step in seconds.
-pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(4_000_000_000);
+/// Fuel per step unless the buyer says otherwise: some two seconds. Source: a referee re-runs a step in seconds.
+pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(16_000_000_000);
 /// Linear memory unless the buyer says otherwise.
 pub const MEMORY_DEFAULT: Bytes = Bytes(512 << 20);
 /// Most linear memory: a 32-bit memory less one page, so that its size fits the address type.

@@ -11,6 +11,7 @@ mod demo;
 mod fuzz;
 mod gpu;
 mod models;
+mod oracles;
 mod shell;
 
 use shell::{Step, cargo, has_cargo_command, root, say};
@@ -25,6 +26,7 @@ cargo xtask COMMAND
   vectors            write spec/vectors/ anew after a deliberate change of the protocol
   aarch64            run the recorded programs on that processor, emulated: the same receipts
   models             fetch the weights that examples compute with, and hold them against their hashes
+  oracles            random modules and NaNs once more, with wasmi's own canonical NaNs and a third engine
   programs           run other people's programs, yosys among them, which takes minutes to compile the first time
   gate [OPTIONS]     send every adapter of this machine through the conformance gate; `gate --help` lists its options
   bench AREA         measure; AREA: market, tax, fuel, bombs, state, files, tensor, gpu. Writes target/bench/AREA.jsonl
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         "gate" => gpu::gate(rest),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
+        "oracles" => oracles::run(rest),
         "programs" => programs(),
         "models" => models::fetch(),
         "help" | "--help" | "-h" => {

@@ -113,7 +113,7 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
         reader.limits(&payload)?;
         let valid = validator.payload(&payload).map_err(|error| invalid(None, &error))?;
         if let ValidPayload::Func(function, body) = valid {
-            let before = Before { types: &reader.types, tags: reader.tags > 0 };
+            let before = Before { types: &reader.types, functions: &reader.functions, tags: reader.tags > 0 };
             let summary;
             (summary, allocations) = bodies.read(before, function, &body, allocations)?;
             reader.summaries.push(summary);

@@ -15,17 +15,12 @@ pub(crate) const fn class(code: Code) -> Class {
         | O::End
         | O::Drop
         | O::LocalGet
-        | O::LocalSet
-        | O::LocalTee
         | O::I32Const
         | O::I64Const
         | O::F32Const
         | O::F64Const
-        | O::V128Const
-        | O::I32ReinterpretF32
-        | O::I64ReinterpretF64
-        | O::F32ReinterpretI32
-        | O::F64ReinterpretI64 => Class::Free,
+        | O::V128Const => Class::Free,
+        O::LocalSet | O::LocalTee => Class::Assign,
         O::If | O::Br | O::BrIf | O::Return => Class::Branch,
         O::BrTable => Class::BranchTable,
         O::Call => Class::Call,
@@ -59,6 +54,10 @@ pub(crate) const fn class(code: Code) -> Class {
         O::MemoryCopy | O::MemoryFill => Class::MemoryBulk,
         O::Select
         | O::TypedSelect
+        | O::I32ReinterpretF32
+        | O::I64ReinterpretF64
+        | O::F32ReinterpretI32
+        | O::F64ReinterpretI64
         | O::I32Eqz
         | O::I32Eq
         | O::I32Ne

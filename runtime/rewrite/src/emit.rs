@@ -49,6 +49,8 @@ pub(crate) struct Added {
     pub(crate) grow: u32,
     /// Function: takes the next chunk in hand.
     pub(crate) draw: u32,
+    /// Function: what an entry does that finds no fuel in hand or no height left.
+    pub(crate) enter: u32,
     /// Function: what comes before a call that only `unreachable` follows.
     pub(crate) last: u32,
     /// Added to the index of a function type: the same type with a meter.
@@ -98,10 +100,24 @@ impl Halt {
 pub(crate) struct Code {
     bytes: Vec<u8>,
     hints: Vec<BranchHint>,
+    /// Blocks, loops and branches that are not the guest's own.
+    branches: u64,
+}
+
+/// What is told of a body that was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Branches of which it is known where they nearly always go.
+    pub(crate) hints: Vec<BranchHint>,
+    /// Its blocks, loops and branches.
+    pub(crate) branches: u64,
 }
 
 impl Code {
     pub(crate) fn op(&mut self, instruction: &Instruction<'_>) -> &mut Self {
+        use Instruction as I;
+        let branches = matches!(instruction, I::Block(_) | I::Loop(_) | I::If(_) | I::Br(_) | I::BrIf(_));
+        self.branches += u64::from(branches);
         instruction.encode(&mut self.bytes);
         self
     }
@@ -194,13 +210,18 @@ impl Code {
         if look == Look::No {
             return self;
         }
-        self.get(meter).i64(1 << param::METER_FUEL_SIGN).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne);
-        self.rarely();
+        self.get(meter).op(&Instruction::I32WrapI64).op(&Instruction::I32Const(1 << param::METER_FUEL_SIGN));
+        self.op(&Instruction::I32And).rarely();
         match look {
             Look::Call => self.get(meter).call(added.draw).set(meter),
             Look::Inline | Look::No => self.draw(meter, added),
         };
         self.end()
+    }
+
+    /// Halts when no height is left.
+    pub(crate) fn stack(&mut self, meter: u32, added: &Added) -> &mut Self {
+        self.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(added, Halt::Stack).end()
     }
 
     fn charge(&mut self, meter: u32, mut cost: u64, look: Look, added: &Added) {
@@ -217,8 +238,8 @@ impl Code {
         self.look(meter, look, added);
     }
 
-    /// Adds the body to a code section, after its length, and gives its hints.
-    pub(crate) fn finish(self, locals: &[ValType], section: &mut Vec<u8>) -> Vec<BranchHint> {
+    /// Adds the body to a code section, after its length.
+    pub(crate) fn finish(self, locals: &[ValType], section: &mut Vec<u8>) -> Written {
         let mut groups: Vec<(u32, ValType)> = Vec::new();
         for &ty in locals {
             match groups.last_mut() {
@@ -239,7 +260,7 @@ impl Code {
         for hint in &mut hints {
             hint.branch_func_offset += position(declared.len());
         }
-        hints
+        Written { hints, branches: self.branches }
     }
 }
 
@@ -285,7 +306,7 @@ pub(crate) fn body<T: Targets>(
     function: &Function<'_>,
     parts: &Parts<'_, T>,
     section: &mut Vec<u8>,
-) -> Result<Vec<BranchHint>, Error> {
+) -> Result<Written, Error> {
     let metered = parts.plan.flat.is_none();
     let params = position(function.params.len());
     let shift = u32::from(metered);
@@ -293,7 +314,7 @@ pub(crate) fn body<T: Targets>(
         function,
         parts,
         pass: RoundtripReencoder,
-        code: Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new() },
+        code: Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new(), branches: own(function) },
         scratch: Scratch { first: position(function.locals.len()) + shift, types: Vec::new() },
         metered,
         meter: params,
@@ -309,6 +330,12 @@ pub(crate) fn body<T: Targets>(
     }
     locals.extend(writer.scratch.types);
     Ok(writer.code.finish(&locals, section))
+}
+
+/// Blocks, loops and branches of a body as it was.
+fn own(function: &Function<'_>) -> u64 {
+    let branches = |code| matches!(code, Op::Block | Op::Loop | Op::If | Op::Br | Op::BrIf | Op::BrTable);
+    function.events.iter().filter(|event| branches(event.code)).count() as u64
 }
 
 struct Writer<'w, T> {
@@ -355,9 +382,16 @@ impl<T: Targets> Writer<'_, T> {
         if self.metered && entry != 0 {
             self.code.adjust(meter, -entry);
         }
-        self.code.look(meter, entry_look, added);
-        if self.counts {
-            self.code.get(meter).i64(0).op(&Instruction::I64LtS).rarely().halt(added, Halt::Stack).end();
+        if self.counts && entry_look == Look::Call {
+            // One test for both.
+            let either = i64::MIN | 1 << param::METER_FUEL_SIGN;
+            self.code.get(meter).i64(either).op(&Instruction::I64And).i64(0).op(&Instruction::I64Ne).rarely();
+            self.code.get(meter).call(added.enter).set(meter).end();
+        } else {
+            self.code.look(meter, entry_look, added);
+            if self.counts {
+                self.code.stack(meter, added);
+            }
         }
         if let Some(block) = self.parts.block.filter(|_| self.metered) {
             self.code.op(&Instruction::Block(block));
@@ -578,7 +612,7 @@ impl<T: Targets> Writer<'_, T> {
             self.code.bytes.extend_from_slice(bytes);
         } else {
             let operator = OperatorsReader::new(BinaryReader::new(bytes, 0)).read()?;
-            self.code.op(&self.pass.instruction(operator)?);
+            self.pass.instruction(operator)?.encode(&mut self.code.bytes);
         }
         Ok(())
     }

@@ -59,7 +59,10 @@ pub(crate) struct Event {
     /// Of an `end`: whether a `loop` is what it ends.
     pub(crate) ends_loop: bool,
     /// Fuel of the operators since the last event, and its own.
-    pub(crate) cost: u64,
+    pub(crate) cost: u32,
+    /// Fuel of what comes after it, whenever it is reached: of a `loop` that an iteration begins, of the `end` of a `block`
+    /// or `if` that paths meet.
+    pub(crate) joined: u32,
 }
 
 /// Operators of bodies, read one after the other into the same memory.
@@ -72,12 +75,14 @@ pub(crate) struct Ops {
     /// Labels of all `br_table`s, the default of each last, and where those of each end.
     labels: Vec<u32>,
     tables: Vec<u32>,
-    /// Of the body under way: where it began, the events that opened blocks which have not ended, fuel since the last
-    /// event, and the function's parameters.
+    /// Of the body under way: where it began, the events that opened blocks which have not ended, each with the
+    /// assignments before it, fuel since the last event, assignments so far, and the function's parameters and locals.
     now: Extent,
-    open: Vec<usize>,
+    open: Vec<(usize, u64)>,
     cost: u64,
+    assigned: u64,
     params: u32,
+    locals: u64,
 }
 
 /// Where in [`Ops`] a body is, and what is known of all of it.
@@ -122,7 +127,11 @@ impl Ops {
         body: &FunctionBody<'_>,
         costs: &Costs,
     ) -> Result<Extent, BinaryReaderError> {
-        self.begin(ty.params().len());
+        let mut locals = ty.params().len() as u64;
+        for group in body.get_locals_reader()? {
+            locals += u64::from(group?.0);
+        }
+        self.begin(ty.params().len(), locals);
         let mut reader = body.get_binary_reader_for_operators()?;
         let (bytes, start) = (body.as_bytes(), body.range().start);
         while !reader.eof() {
@@ -133,9 +142,9 @@ impl Ops {
         Ok(self.finish())
     }
 
-    /// Begins a body.
-    pub(crate) fn begin(&mut self, params: usize) {
-        self.params = position(params);
+    /// Begins a body with so many parameters, and so many locals with them.
+    pub(crate) fn begin(&mut self, params: usize, locals: u64) {
+        (self.params, self.locals) = (position(params), locals);
         self.now = Extent {
             ops: self.ops.len()..0,
             events: self.events.len()..0,
@@ -144,7 +153,7 @@ impl Ops {
             ..Extent::default()
         };
         self.open.clear();
-        self.cost = 0;
+        (self.cost, self.assigned) = (0, 0);
     }
 
     /// Ends a body.
@@ -174,6 +183,7 @@ impl Ops {
         if code.is_rewritten() || code.names_local() && value >= self.params {
             self.mark();
         }
+        self.assigned += u64::from(code.assigns());
         self.ops.push(Op { code, value, at });
         if code.is_event() {
             self.event(costs, code, value);
@@ -200,19 +210,28 @@ impl Ops {
         let body = &self.ops[self.now.ops.start..];
         let at = body.len() - 1;
         let op = position(at);
-        let mut ends_loop = false;
+        let (mut ends_loop, mut joined) = (false, 0);
         match code {
-            Code::Block | Code::Loop | Code::If => self.open.push(self.events.len()),
+            Code::Block | Code::Loop | Code::If => self.open.push((self.events.len(), self.assigned)),
             Code::Else => {
-                if let Some(begin) = self.open.pop() {
+                let mut before = self.assigned;
+                if let Some((begin, assigned)) = self.open.pop() {
                     self.events[begin].end = op;
+                    before = assigned;
                 }
-                self.open.push(self.events.len());
+                self.open.push((self.events.len(), before));
             }
             Code::End => {
-                if let Some(begin) = self.open.pop() {
-                    self.events[begin].end = op;
-                    ends_loop = self.events[begin].code == Code::Loop;
+                if let Some((begin, before)) = self.open.pop() {
+                    let cost = fuel(costs.joined((self.assigned - before).min(self.locals)));
+                    let begin = &mut self.events[begin];
+                    begin.end = op;
+                    ends_loop = begin.code == Code::Loop;
+                    if ends_loop {
+                        begin.joined = cost;
+                    } else {
+                        joined = cost;
+                    }
                 }
             }
             Code::Return => self.now.leaves_early = true,
@@ -227,7 +246,8 @@ impl Ops {
             }
             _ => {}
         }
-        self.events.push(Event { op, code, value, end: 0, ends_loop, cost: core::mem::take(&mut self.cost) });
+        let cost = fuel(core::mem::take(&mut self.cost));
+        self.events.push(Event { op, code, value, end: 0, ends_loop, cost, joined });
     }
 }
 
@@ -370,6 +390,11 @@ impl<'a> VisitSimdOperator<'a> for Collect<'_> {
 /// Index of an operator. A body has at most `FUNCTION_BYTES_MAX` bytes, so it fits.
 pub(crate) fn position(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// Fuel of a part of a body, which is below 2^30 for all of it.
+fn fuel(cost: u64) -> u32 {
+    u32::try_from(cost).unwrap_or(u32::MAX)
 }
 
 /// Function types of the rewriter's own, each once, in the order in which they were asked for. A module can ask for as

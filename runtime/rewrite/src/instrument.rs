@@ -6,10 +6,10 @@
 //! after what the module has, so no index of the module's changes.
 
 use crate::{
-    EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_START, EXPORT_STOP, Refusal, Settings,
-    admit::{Exported, Facts, invalid},
+    At, Counted, EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_START, EXPORT_STOP, Refusal, Settings,
+    admit::{Exported, Facts, bounded, invalid},
     calls::{self, Plan},
-    emit::{self, Added, Code, Halt, Parts, Targets},
+    emit::{self, Added, Code, Halt, Parts, Targets, Written},
     function::{Function, Ops, OwnTypes, Types, position},
     global_export, nan,
     op::Costs,
@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use wasm_encoder::{
     BlockType, BranchHint, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection,
     FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module,
-    RawSection, SectionId, TableSection, TypeSection, ValType,
+    RawSection, Section as _, SectionId, TableSection, TypeSection, ValType,
     reencode::{self, Reencode, RoundtripReencoder},
 };
-use wasmparser::{BinaryReader, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};
+use wasmparser::{BinaryReader, BinaryReaderError, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};
 
 /// The rewritten module, and the height of each function of it that was the module's own.
 pub(crate) struct Rewritten {
@@ -33,10 +33,45 @@ pub(crate) struct Rewritten {
 
 /// Encodes an admitted module.
 pub(crate) fn instrument(bytes: &[u8], facts: &Facts, settings: &Settings) -> Result<Rewritten, Refusal> {
-    House::new(facts, settings).encode(bytes).map_err(|error| match error {
-        reencode::Error::ParseError(error) => invalid(None, &error),
-        other => Refusal::Invalid { at: crate::At { function: None, offset: 0 }, reason: other.to_string() },
+    House::new(facts, settings).encode(bytes).map_err(|stop| match stop {
+        Stop::Refused(refusal) => refusal,
+        Stop::Error(reencode::Error::ParseError(error)) => invalid(None, &error),
+        Stop::Error(other) => Refusal::Invalid { at: At { function: None, offset: 0 }, reason: other.to_string() },
     })
+}
+
+/// Why a module is not encoded.
+enum Stop {
+    /// It becomes more than it may be.
+    Refused(Refusal),
+    /// What no admitted module gives.
+    Error(reencode::Error),
+}
+
+impl From<reencode::Error> for Stop {
+    fn from(error: reencode::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<BinaryReaderError> for Stop {
+    fn from(error: BinaryReaderError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Holds what a body has become, at `at` and once `was` bytes long, against its limits, and all bodies so far.
+fn bound(at: At, was: usize, bytes: usize, branches: u64, all: u64) -> Result<(), Refusal> {
+    let most = param::REWRITTEN_BRANCHES_FREE + was as u64 / param::REWRITTEN_BRANCHES_BYTES;
+    bounded(at, Counted::RewrittenBytes, bytes as u64, param::REWRITTEN_FUNCTION_BYTES_MAX)?;
+    bounded(at, Counted::RewrittenBranches, branches, most.min(param::REWRITTEN_BRANCHES_MAX))?;
+    bounded(at, Counted::ModuleBranches, all, param::MODULE_BRANCHES_MAX)
 }
 
 /// Units of stack height of a function that the rewriter adds.
@@ -56,6 +91,7 @@ struct Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Extra {
     Draw,
+    Enter,
     Last,
     Copy,
     Fill,
@@ -84,6 +120,14 @@ struct House<'f> {
 impl Callees for House<'_> {
     fn plan(&self, function: u32) -> Option<Plan> {
         function.checked_sub(self.facts.imported).map(|own| self.plans[own as usize])
+    }
+
+    fn passed(&self, function: u32) -> u64 {
+        self.costs.call(self.func_type(function))
+    }
+
+    fn passed_indirectly(&self, ty: u32) -> u64 {
+        self.costs.call(&self.facts.types[ty as usize])
     }
 }
 
@@ -132,10 +176,11 @@ impl<'f> House<'f> {
                 pages: globals + 2,
                 stop: u32::from(facts.memory.is_some()),
                 draw: functions,
-                last: functions + 1,
-                copy: functions + 2,
-                fill: functions + 3,
-                grow: functions + 4,
+                enter: functions + 1,
+                last: functions + 2,
+                copy: functions + 3,
+                fill: functions + 4,
+                grow: functions + 5,
                 metered: own_types,
             },
             extras: Vec::new(),
@@ -143,7 +188,7 @@ impl<'f> House<'f> {
             types: OwnTypes::default(),
             has_memory: facts.memory.is_some(),
         };
-        let mut extras = vec![Extra::Draw, Extra::Last];
+        let mut extras = vec![Extra::Draw, Extra::Enter, Extra::Last];
         if house.has_memory {
             extras.extend([Extra::Copy, Extra::Fill, Extra::Grow]);
         }
@@ -206,30 +251,36 @@ impl<'f> House<'f> {
         self.added.metered * 2 + self.types.number(params, results).0
     }
 
-    fn encode(&mut self, bytes: &[u8]) -> Result<Rewritten, reencode::Error> {
+    fn encode(&mut self, bytes: &[u8]) -> Result<Rewritten, Stop> {
         // Bodies first: they say which further types there are.
         let mut hints = BranchHints::new();
         let mut code = Vec::with_capacity(bytes.len() * 2);
         (self.facts.summaries.len() + self.extras.len()).encode(&mut code);
-        let mut heights = Vec::new();
+        let (mut heights, mut branches) = (Vec::new(), 0);
         let mut next = self.facts.imported;
         let mut room = Room::default();
         for payload in Parser::new(0).parse_all(bytes) {
             if let Payload::CodeSectionStart { range, .. } = payload? {
                 let section = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
                 for body in CodeSectionReader::new(BinaryReader::new(section, range.start))? {
-                    hint(&mut hints, next, self.body(next, &body?, &mut room, &mut code)?);
+                    let (body, before) = (body?, code.len());
+                    let written = self.body(next, &body, &mut room, &mut code)?;
+                    hint(&mut hints, next, written.hints);
+                    branches += written.branches;
+                    let (at, was) = (At { function: Some(next), offset: body.range().start }, body.range().len());
+                    bound(at, was, code.len() - before, written.branches, branches)?;
                     heights.push((next, self.height(next)));
                     next += 1;
                 }
             }
         }
         for extra in self.extras.clone() {
-            hint(&mut hints, next, self.extra(extra, &mut code));
+            hint(&mut hints, next, self.extra(extra, &mut code).hints);
             heights.push((next, ADDED_HEIGHT));
             next += 1;
         }
-        let mut module = Module::new();
+        let mut module = Vec::with_capacity(code.len() + bytes.len() / 4);
+        module.extend_from_slice(&Module::HEADER);
         let pass = &mut RoundtripReencoder;
         // Sections in their order; those that the module may lack and we need are made where they belong.
         let mut done = Done::default();
@@ -239,20 +290,20 @@ impl<'f> House<'f> {
                     self.up_to(&mut module, &mut done, Section::Imports)?;
                     let mut imports = ImportSection::new();
                     pass.parse_import_section(&mut imports, section)?;
-                    module.section(&imports);
+                    imports.append_to(&mut module);
                 }
                 Payload::TableSection(section) => {
                     self.up_to(&mut module, &mut done, Section::Tables)?;
                     let mut tables = TableSection::new();
                     pass.parse_table_section(&mut tables, section)?;
-                    module.section(&tables);
+                    tables.append_to(&mut module);
                 }
                 Payload::GlobalSection(section) => {
                     self.up_to(&mut module, &mut done, Section::Globals)?;
                     let mut globals = GlobalSection::new();
                     pass.parse_global_section(&mut globals, section)?;
                     self.globals(&mut globals);
-                    module.section(&globals);
+                    globals.append_to(&mut module);
                     done.globals = true;
                 }
                 Payload::ElementSection(section) => {
@@ -262,7 +313,7 @@ impl<'f> House<'f> {
                         reencode::Error::ParseError(error) => reencode::Error::ParseError(error),
                         _ => reencode::Error::InvalidConstExpr,
                     })?;
-                    module.section(&elements);
+                    elements.append_to(&mut module);
                 }
                 Payload::CodeSectionStart { .. } => {
                     self.up_to(&mut module, &mut done, Section::Code)?;
@@ -277,7 +328,7 @@ impl<'f> House<'f> {
                     }
                     let mut data = DataSection::new();
                     pass.parse_data_section(&mut data, section)?;
-                    module.section(&data);
+                    data.append_to(&mut module);
                 }
                 // Types, functions, memories and exports are written by us in their places; the start section lives
                 // on as an export, custom sections are left out, and admission has refused every other kind.
@@ -288,39 +339,39 @@ impl<'f> House<'f> {
         if !done.code {
             Self::code(&mut module, &code, &hints);
         }
-        Ok(Rewritten { bytes: module.finish(), heights })
+        Ok(Rewritten { bytes: module, heights })
     }
 
-    fn code(module: &mut Module, code: &[u8], hints: &BranchHints) {
+    fn code(module: &mut Vec<u8>, code: &[u8], hints: &BranchHints) {
         if !hints.is_empty() {
-            module.section(hints);
+            hints.append_to(module);
         }
-        module.section(&RawSection { id: SectionId::Code.into(), data: code });
+        RawSection { id: SectionId::Code.into(), data: code }.append_to(module);
     }
 
     /// Writes the sections of ours that come before `section`.
-    fn up_to(&mut self, module: &mut Module, done: &mut Done, section: Section) -> Result<(), reencode::Error> {
+    fn up_to(&mut self, module: &mut Vec<u8>, done: &mut Done, section: Section) -> Result<(), reencode::Error> {
         if !done.types {
             done.types = true;
-            module.section(&self.type_section()?);
+            self.type_section()?.append_to(module);
         }
         if section >= Section::Tables && !done.functions {
             done.functions = true;
-            module.section(&self.function_section()?);
+            self.function_section()?.append_to(module);
         }
         if section >= Section::Globals && !done.memories {
             done.memories = true;
-            module.section(&self.memory_section());
+            self.memory_section().append_to(module);
         }
         if section > Section::Globals && !done.globals {
             done.globals = true;
             let mut globals = GlobalSection::new();
             self.globals(&mut globals);
-            module.section(&globals);
+            globals.append_to(module);
         }
         if section >= Section::Elements && !done.exports {
             done.exports = true;
-            module.section(&self.export_section());
+            self.export_section().append_to(module);
         }
         Ok(())
     }
@@ -359,7 +410,7 @@ impl<'f> House<'f> {
             Extra::Copy | Extra::Fill => {
                 self.own_type(&[ValType::I32, ValType::I32, ValType::I32, ValType::I64], &[ValType::I64])
             }
-            Extra::Draw | Extra::Last => self.own_type(&[ValType::I64], &[ValType::I64]),
+            Extra::Draw | Extra::Enter | Extra::Last => self.own_type(&[ValType::I64], &[ValType::I64]),
             Extra::Grow => self.own_type(&[ValType::I32, ValType::I64], &[ValType::I32, ValType::I64]),
             Extra::Import(function) | Extra::Stub(function) => self.ty(function) + self.added.metered,
             Extra::Entry(function) => self.ty(function),
@@ -419,7 +470,7 @@ impl<'f> House<'f> {
         body: &wasmparser::FunctionBody<'_>,
         room: &mut Room,
         section: &mut Vec<u8>,
-    ) -> Result<Vec<BranchHint>, reencode::Error> {
+    ) -> Result<Written, reencode::Error> {
         let facts = self.facts;
         let types = Types { types: &facts.types, functions: &facts.functions };
         let summary = &facts.summaries[(index - facts.imported) as usize];
@@ -438,7 +489,8 @@ impl<'f> House<'f> {
         let charges = match plan.flat {
             Some(_) => nothing(),
             None => {
-                let charges = segments::charges(function, plan, self, &summary.clean);
+                let entry = self.costs.entry(function.locals.len() - function.params.len());
+                let charges = segments::charges(function, plan, self, entry, &summary.clean);
                 let last_calls = charges.last_calls.clone();
                 if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
             }
@@ -469,7 +521,7 @@ impl<'f> House<'f> {
     }
 
     /// A body of ours.
-    fn extra(&mut self, extra: Extra, section: &mut Vec<u8>) -> Vec<BranchHint> {
+    fn extra(&mut self, extra: Extra, section: &mut Vec<u8>) -> Written {
         // Its type may be one that nothing else has.
         self.extra_type(extra);
         let added = self.added;
@@ -478,6 +530,10 @@ impl<'f> House<'f> {
         match extra {
             Extra::Draw => {
                 code.draw(0, &added).get(0).end();
+            }
+            // Fuel comes first, as where the two are looked at apart.
+            Extra::Enter => {
+                code.look(0, Look::Inline, &added).stack(0, &added).get(0).end();
             }
             // Of the callee nothing is known, and the caller's callers have counted on knowing it: the height of all
             // the shallow functions that may be on the stack, never given back, and a look at the meter.
@@ -489,8 +545,7 @@ impl<'f> House<'f> {
                 if self.settings.meter {
                     code.look(0, Look::Inline, &added);
                 }
-                code.get(0).i64(0).op(&Instruction::I64LtS).rarely().halt(&added, Halt::Stack).end();
-                code.get(0).end();
+                code.stack(0, &added).get(0).end();
             }
             Extra::Copy | Extra::Fill => {
                 let (length, meter) = (2, 3);

@@ -179,20 +179,13 @@ fn rewrite(bytes: &[u8], rules: Rules, settings: &Settings) -> Result<Executable
     let lowered = lower::lower(bytes)?;
     let plain = admit::admit(&lowered.bytes, rules, Form::Plain, &settings.fuel);
     let facts = plain.map_err(|refusal| lowered.place(refusal))?;
-    finish(bytes, &lowered.bytes, admit::Facts { exception: lowered.exception, ..facts }, settings)
+    let facts = admit::Facts { exception: lowered.exception, ..facts };
+    finish(bytes, &lowered.bytes, facts, settings).map_err(|refusal| lowered.place(refusal))
 }
 
 /// Instruments an admitted module, given as it was published and without exceptions.
 fn finish(published: &[u8], plain: &[u8], facts: admit::Facts, settings: &Settings) -> Result<Executable, Refusal> {
     let rewritten = instrument::instrument(plain, &facts, settings)?;
-    let imported = facts.imported;
-    for (function, body) in (imported..).zip(bodies(&rewritten.bytes)) {
-        if body.len() as u64 > param::REWRITTEN_FUNCTION_BYTES_MAX {
-            let written = bodies(published).nth((function - imported) as usize);
-            let at = At { function: Some(function), offset: written.map_or(0, |body| body.start) };
-            admit::bounded(at, Counted::RewrittenBytes, body.len() as u64, param::REWRITTEN_FUNCTION_BYTES_MAX)?;
-        }
-    }
     let profile = wire::encode(&Profile::Samebit1);
     let pieces = [profile.as_slice(), rewritten.bytes.as_slice()];
     let pages = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
@@ -208,13 +201,5 @@ fn finish(published: &[u8], plain: &[u8], facts: admit::Facts, settings: &Settin
         globals: facts.mutable_globals,
         heights: rewritten.heights,
         start: facts.start.is_some(),
-    })
-}
-
-/// Where the bodies of a valid module are.
-fn bodies(module: &[u8]) -> impl Iterator<Item = core::ops::Range<usize>> {
-    wasmparser::Parser::new(0).parse_all(module).filter_map(|payload| match payload {
-        Ok(wasmparser::Payload::CodeSectionEntry(body)) => Some(body.range()),
-        _ => None,
     })
 }

@@ -7,7 +7,7 @@ use samebit_spec::{
     fuel::{Class, FuelTable},
     param,
 };
-use wasmparser::{BlockType, Operator, ValType};
+use wasmparser::{BlockType, FuncType, Operator, ValType};
 
 macro_rules! codes {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
@@ -52,6 +52,8 @@ const SIGNED: u8 = 1 << 4;
 const LOCAL: u8 = 1 << 5;
 /// The rewriter may write it otherwise than it was: what branches, calls or selects.
 const REWRITTEN: u8 = 1 << 6;
+/// It assigns a local.
+const ASSIGNS: u8 = 1 << 7;
 
 static CLASSES: [Class; CODES] = {
     let mut classes = [Class::Free; CODES];
@@ -86,7 +88,8 @@ const fn flags_of(code: Code) -> u8 {
                 EVENT | REWRITTEN
             }
             C::Select => REWRITTEN,
-            C::LocalGet | C::LocalSet | C::LocalTee => LOCAL,
+            C::LocalGet => LOCAL,
+            C::LocalSet | C::LocalTee => LOCAL | ASSIGNS,
             C::I32Const | C::I64Const => SIGNED,
             C::I32Eqz
             | C::I32Eq
@@ -148,6 +151,12 @@ impl Code {
     #[inline(always)]
     pub(crate) fn names_local(self) -> bool {
         self.has(LOCAL)
+    }
+
+    /// Whether it assigns a local.
+    #[inline(always)]
+    pub(crate) fn assigns(self) -> bool {
+        self.has(ASSIGNS)
     }
 
     /// Whether the rewriter may write it otherwise than it was, locals aside.
@@ -216,12 +225,12 @@ pub(crate) fn may_be_odd(bytes: &[u8], len: usize) -> bool {
 /// What each code costs by a table.
 pub(crate) struct Costs {
     own: [u32; CODES],
-    bulk_bytes_log2: u32,
+    table: FuelTable,
 }
 
 impl Costs {
     pub(crate) fn new(table: &FuelTable) -> Self {
-        Self { own: CLASSES.map(|class| table.cost(class)), bulk_bytes_log2: table.bulk_bytes_log2 }
+        Self { own: CLASSES.map(|class| table.cost(class)), table: *table }
     }
 
     /// Fuel of an operator without what its length adds.
@@ -232,7 +241,22 @@ impl Costs {
 
     /// What a length of bytes adds.
     pub(crate) fn bytes(&self, length: u32) -> u64 {
-        (length >> self.bulk_bytes_log2).into()
+        (length >> self.table.bulk_bytes_log2).into()
+    }
+
+    /// What it adds to a call that it has this type.
+    pub(crate) fn call(&self, ty: &FuncType) -> u64 {
+        self.table.call(ty.params().len() as u64 + ty.results().len() as u64)
+    }
+
+    /// What the first segment of a function with this many locals costs besides, parameters not counted.
+    pub(crate) fn entry(&self, locals: usize) -> u64 {
+        self.table.entry(locals as u64)
+    }
+
+    /// What it costs that paths meet at which this many locals are assigned.
+    pub(crate) fn joined(&self, assigned: u64) -> u64 {
+        self.table.joined(assigned)
     }
 }
 

@@ -76,6 +76,12 @@ pub enum Counted {
     Ways,
     /// Bytes of a function's body once it is rewritten.
     RewrittenBytes,
+    /// Blocks, loops and branches of a function once it is rewritten.
+    RewrittenBranches,
+    /// The same of all functions.
+    ModuleBranches,
+    /// Parameters and results of all calls of a function.
+    Passed,
     /// Assignments to locals within loops.
     LoopSets,
     /// Assignments to locals within blocks.
@@ -113,6 +119,9 @@ impl fmt::Display for Counted {
             Self::Branches => "blocks, loops and branches of a function",
             Self::Ways => "ways of a function's branch tables",
             Self::RewrittenBytes => "bytes of a function's body once it is rewritten",
+            Self::RewrittenBranches => "blocks, loops and branches of a function once it is rewritten",
+            Self::ModuleBranches => "blocks, loops and branches of all functions once they are rewritten",
+            Self::Passed => "parameters and results of a function's calls",
             Self::LoopSets => "assignments to locals within a function's loops, once for each local and loop",
             Self::BlockSets => "assignments to locals within a function's blocks, once for each local and block",
             Self::ConstantBytes => "bytes of a constant expression",

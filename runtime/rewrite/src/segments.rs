@@ -50,6 +50,10 @@ pub(crate) struct Charges {
 pub(crate) trait Callees {
     /// The plan of a function by its index; `None` for an imported one.
     fn plan(&self, function: u32) -> Option<Plan>;
+    /// What it adds to a direct call that it passes as many values as it does.
+    fn passed(&self, function: u32) -> u64;
+    /// The same of an indirect call of this type.
+    fn passed_indirectly(&self, ty: u32) -> u64;
 }
 
 /// Index of a segment.
@@ -168,14 +172,21 @@ impl Walk {
 
 /// The charges of a body that has a meter.
 ///
-/// `clean`: as [`crate::calls::Summary::clean`].
-pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callees, clean: &[u32]) -> Charges {
+/// `entry`: what the first segment costs besides. `clean`: as [`crate::calls::Summary::clean`].
+pub(crate) fn charges(
+    function: &Function<'_>,
+    plan: Plan,
+    callees: &impl Callees,
+    entry: u64,
+    clean: &[u32],
+) -> Charges {
     let doomed = doomed(function);
     let Calls { last, others } = calls(function);
     let look = if plan.dense { Look::Call } else { Look::No };
     let mut walk = Walk { open: Vec::new(), charges: Vec::new(), look };
     let first = walk.looking(0, if plan.bounded { look } else { Look::Call });
     walk.enter(Kind::Block, Some(first), Some(first));
+    walk.charges[first].cost = entry;
     // The first call whose callee may recurse. On the way back from a deep recursion what is charged after such a
     // call adds up, so the function looks at the meter when it returns.
     let (mut unbounded, mut at_end): (Option<usize>, bool) = (None, false);
@@ -185,7 +196,12 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
         let at = op.op as usize;
         let now = walk.now();
         if let Some(now) = now {
-            walk.charges[now].cost += op.cost;
+            let passed = match op.code {
+                Code::Call => callees.passed(op.value),
+                Code::CallIndirect => callees.passed_indirectly(op.value),
+                _ => 0,
+            };
+            walk.charges[now].cost += u64::from(op.cost) + passed;
         }
         match op.code {
             Code::Block => walk.enter(Kind::Block, now, now),
@@ -201,6 +217,9 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
                     }
                     None => walk.looking(at + 1, look),
                 });
+                if let Some(header) = header {
+                    walk.charges[header].cost += u64::from(op.joined);
+                }
                 walk.enter(Kind::Loop, now, header);
             }
             Code::If => {
@@ -216,7 +235,12 @@ pub(crate) fn charges(function: &Function<'_>, plan: Plan, callees: &impl Callee
                     }
                 }
             }
-            Code::End => walk.leave(at),
+            Code::End => {
+                walk.leave(at);
+                if let Some(follows) = walk.now() {
+                    walk.charges[follows].cost += u64::from(op.joined);
+                }
+            }
             Code::Br => {
                 if now.is_some() {
                     walk.branch(at, op.value, false);

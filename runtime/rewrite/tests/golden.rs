@@ -10,7 +10,7 @@ fn known_modules_have_their_recorded_executable_ids() {
     let recorded = [
         (
             r#"(module (memory (export "memory") 1) (func (export "_start")))"#,
-            "exec-ca8201170fea7052348529d22f3d6606bf77ae5aae6c914a8360ad0ea9610d03",
+            "exec-ba6ee31af57c37bed2270118094acec881df27137d458d8afd1385f7aa18175c",
         ),
         (
             r#"(module
@@ -24,7 +24,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                 (func $start (export "_start")
                     (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))))
                 (start $begin))"#,
-            "exec-38a866c2d5339d7a6969882251c615bc2a2f8196c6e1204a8c79476678ae91c2",
+            "exec-80e013bc292b1cf62fc3aeff7d2560c4c691c736b7050cd1f595148fad5dd7dc",
         ),
         (
             r#"(module (memory (export "memory") 1)
@@ -38,7 +38,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                     (memory.fill (i32.const 0) (i32.const 1) (i32.const 16))
                     i32.const 1)
                 (func (export "samebit_finish") (result i32) i32.const 0))"#,
-            "exec-997df5b0fffb4a3d258f63d61825ae36416dd6cd6343efe6d52ed742e78a1418",
+            "exec-88da56d8a0f8e86ef6805491e5f8dfc11d22efdb76ec5d2c279a719a82710878",
         ),
     ];
     let id = |text: &str| prepare(&wat::parse_str(text).expect("text")).expect("admitted").id.to_string();

@@ -24,7 +24,7 @@ variants!(REFUSALS, refusal_name, Refusal:
 variants!(COUNTED, counted_name, Counted:
     Types Parameters Results Imports Functions Tables TableElements MemoryPages Globals Tags Exports ElementSegments
     Elements DataSegments DataBytes Locals ModuleLocals Operands BodyBytes BlockValues FunctionBlockValues Nesting NestedLoops
-    Branches Ways RewrittenBytes LoopSets BlockSets ConstantBytes);
+    Branches Ways RewrittenBytes RewrittenBranches ModuleBranches Passed LoopSets BlockSets ConstantBytes);
 
 variants!(FEATURES, feature_name, Feature:
     Components Threads RelaxedSimd Memory64 MultiMemory TailCalls Exceptions Gc References CustomPageSizes WideArithmetic
@@ -71,6 +71,33 @@ fn stepped(change: impl Fn(&str) -> String) -> Vec<u8> {
             (func (export "samebit_step") (param i64) (result i32) i32.const 0)
             (func (export "samebit_finish") (result i32) i32.const 0))"#,
     ))
+}
+
+/// A command with so many functions that each call function 1 so many times, which is no straight-line code: each call is
+/// followed by a look at the meter where they are many.
+fn called(functions: u32, calls: usize) -> Vec<u8> {
+    use wasm_encoder::{
+        CodeSection, ExportKind, ExportSection, Function, FunctionSection, Instruction, MemorySection, MemoryType,
+        Module, TypeSection,
+    };
+    let (mut types, mut list, mut memories) = (TypeSection::new(), FunctionSection::new(), MemorySection::new());
+    let (mut exports, mut code) = (ExportSection::new(), CodeSection::new());
+    types.ty().function([], []);
+    memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    exports.export("memory", ExportKind::Memory, 0).export("_start", ExportKind::Func, 0);
+    let mut calling = Function::new([]);
+    calling.raw([0x10, 1].repeat(calls)).instruction(&Instruction::End);
+    let mut called = Function::new([]);
+    called.instruction(&Instruction::Nop).instruction(&Instruction::Return).instruction(&Instruction::End);
+    let mut start = Function::new([]);
+    start.instruction(&Instruction::End);
+    for function in [start, called].iter().chain((0..functions).map(|_| &calling)) {
+        list.function(0);
+        code.function(function);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&list).section(&memories).section(&exports).section(&code);
+    module.finish()
 }
 
 /// Locals that are all read and written once.
@@ -189,6 +216,30 @@ fn too_many() -> Vec<Case> {
             ),
             "function 1, offset 0x# bytes of a function's body once it is rewritten, at most 7000000",
             &[0x00, 0x23],
+        ),
+        (
+            called(1, 20_000),
+            "function 2, offset 0x# blocks, loops and branches of a function once it is rewritten, at most 18192",
+            &[0x00, 0x10, 0x01],
+        ),
+        (
+            called(800, 16_000),
+            "function # blocks, loops and branches of all functions once they are rewritten, at most 12582912",
+            &[0x00, 0x10, 0x01],
+        ),
+        (
+            body(
+                "",
+                &format!(
+                    "{} {} {}) (func $twelve (param {n}) (result {n}) unreachable",
+                    "i32.const 0 ".repeat(12),
+                    "call $twelve ".repeat(1_000),
+                    "drop ".repeat(12),
+                    n = "i32 ".repeat(12)
+                ),
+            ),
+            "function 1, offset 0x# parameters and results of a function's calls, at most 18422",
+            &[0x10, 0x02],
         ),
         (
             body(

@@ -143,7 +143,7 @@ pub(crate) fn execution(program: &Program) -> Execution {
         stdin: BlobRef::of(&[]),
         seed: [7; 32],
         unit: 0,
-        limits: Limits { fuel: Fuel(20_000_000), ..Limits::default() },
+        limits: Limits { fuel: Fuel(40_000_000), ..Limits::default() },
         step_budget: Fuel(2_000_000),
         tensor_ops: TensorOps(0),
     }

@@ -156,7 +156,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 "",
                 "(call $put (i32.const 1) (i32.const 0) (i32.const 4)) (call $put (i32.const 1) (i32.const 0) (i32.const 65536))",
             ),
-            change: |execution| execution.limits.fuel = Fuel(150_000),
+            change: |execution| execution.limits.fuel = Fuel(600_000),
         },
         plain(
             "globals of each type",

@@ -1,43 +1,46 @@
 //! What calls and roots cost in fuel (`spec/06-wasi.md`, sections 7 and 8).
 //!
-//! The figures hold for half a nanosecond a unit, which is what straight-line code takes on the machines
-//! that the profile was measured on, and are rounded up so that no call is cheaper than its work.
+//! The figures count half nanoseconds of the machines that the profile was measured on, and are rounded up so that no call
+//! is cheaper than its work.
 
 use crate::{Call, GuestMemory, layout};
 use samebit_spec::unit::Fuel;
 
+/// Fuel of half a nanosecond (`spec/fuel-calibration.md`).
+pub const UNIT: u64 = 4;
+
 /// Of every call: leaving and entering the guest.
-pub const CALL: u64 = 500;
+pub const CALL: u64 = 500 * UNIT;
 /// Of a call that walks a path or changes names, on top.
-pub const PATH: u64 = 5_000;
+pub const PATH: u64 = 5_000 * UNIT;
 /// Of each byte of a path or link target: it may be a folder to look up.
-pub const PATH_BYTE: u64 = 50;
+pub const PATH_BYTE: u64 = 50 * UNIT;
 /// Of a call that changes a file, on top: a chunk may have to be copied.
-pub const WRITE: u64 = 2_000;
+pub const WRITE: u64 = 2_000 * UNIT;
 /// Of each buffer of a read or write.
-pub const IOVEC: u64 = 50;
+pub const IOVEC: u64 = 50 * UNIT;
 /// Of each byte that a call may put into guest memory.
-pub const READ_BYTE: u64 = 1;
+pub const READ_BYTE: u64 = UNIT;
 /// Of each byte that a call takes from guest memory: it is stored and hashed.
-pub const WRITE_BYTE: u64 = 2;
+pub const WRITE_BYTE: u64 = 2 * UNIT;
 /// Of each byte that a call adds to what the guest's files hold beside those it takes from memory: it is hashed
 /// and given out in the end, zero or not.
-pub const GROWTH_BYTE: u64 = 2;
+pub const GROWTH_BYTE: u64 = 2 * UNIT;
 /// Of each random byte.
-pub const RANDOM_BYTE: u64 = 2;
+pub const RANDOM_BYTE: u64 = 2 * UNIT;
 /// Of each subscription of `poll_oneoff`.
-pub const SUBSCRIPTION: u64 = 200;
+pub const SUBSCRIPTION: u64 = 200 * UNIT;
 /// Of a call that closes a descriptor or gives one out: the others are looked through.
-pub const DESCRIPTOR: u64 = 2_000;
+pub const DESCRIPTOR: u64 = 2_000 * UNIT;
 
 /// Of each inode over the mounts, at each root: it is listed with its hash.
-pub const ROOT_INODE: u64 = 60;
+pub const ROOT_INODE: u64 = 60 * UNIT;
 /// Of each entry of the folders among them: a folder is hashed whole when one of its entries changes.
-pub const ROOT_ENTRY: u64 = 60;
+pub const ROOT_ENTRY: u64 = 60 * UNIT;
 /// Of each 4096 bytes that the guest's files hold: a file's list of chunks is hashed whole when one changes.
-pub const ROOT_CHUNK: u64 = 60;
+pub const ROOT_CHUNK: u64 = 60 * UNIT;
 /// Of each open descriptor.
-pub const ROOT_DESCRIPTOR: u64 = 60;
+pub const ROOT_DESCRIPTOR: u64 = 60 * UNIT;
 
 /// Fuel of a call, growth of files aside. Held at `u64::MAX`.
 ///

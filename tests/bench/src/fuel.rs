@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use wasmtime::Module;
 
 /// What is counted beside instructions: bytes of bulk operations, pages of growth.
-const EXTRA: [&str; 2] = ["bulk byte", "grown page"];
+const EXTRA: [&str; 5] = ["bulk byte", "grown page", "joined local", "passed value", "local"];
 const COLUMNS: usize = Class::COUNT + EXTRA.len();
 
 /// A kernel is given rounds until it takes this long.
@@ -73,11 +73,14 @@ fn write_counts(subjects: &[Subject]) -> Result<(), String> {
 /// it was executed. The rewriter may take for granted that work costs something, so nothing here is free.
 fn counting_tables() -> (FuelTable, impl Iterator<Item = FuelTable>) {
     let mut once = Class::ALL.into_iter().fold(FuelTable::NOTHING, |table, class| table.with(class, 1));
-    once.grow_page = 1;
-    let (mut bytes, mut pages) = (once, once);
-    bytes.bulk_bytes_log2 = 0;
-    pages.grow_page = 2;
-    (once, Class::ALL.into_iter().map(move |class| once.with(class, 2)).chain([bytes, pages]))
+    (once.grow_page, once.join, once.passed, once.local) = (1, 1, 1, 1);
+    let mut extras = [once; EXTRA.len()];
+    extras[0].bulk_bytes_log2 = 0;
+    extras[1].grow_page = 2;
+    extras[2].join = 2;
+    extras[3].passed = 2;
+    extras[4].local = 2;
+    (once, Class::ALL.into_iter().map(move |class| once.with(class, 2)).chain(extras))
 }
 
 fn measure_module(
@@ -109,8 +112,8 @@ fn measure_module(
 fn fuel_of_call(counting: &Module, subject: &Subject) -> Result<f64, String> {
     let mut running = OnWasmtime::new(counting, Switches::default(), &format!("run_{}", subject.name))?;
     let say = |error: String| format!("{}: {error}", subject.name);
-    // A kernel's counts are those of one round times the rounds, so it need not run them all.
-    let rounds = if subject.kernel && subject.n > 64 { 64 } else { subject.n };
+    // A kernel's counts are those of one round times the rounds, so it need not run them all; enough of them that what comes before the first is nothing.
+    let rounds = if subject.kernel && subject.n > 4096 { 4096 } else { subject.n };
     running.call(rounds).map_err(say)?;
     let fuel = running.call(rounds).map_err(say)?.fuel.ok_or("a rewritten module without a meter")?;
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -230,7 +233,10 @@ fn cost_of(table: &FuelTable, column: usize) -> f64 {
     match column.checked_sub(Class::COUNT) {
         None => f64::from(table.cost(Class::ALL[column])),
         Some(0) => 0.5_f64.powi(i32::try_from(table.bulk_bytes_log2).unwrap_or(i32::MAX)),
-        Some(_) => f64::from(table.grow_page),
+        Some(1) => f64::from(table.grow_page),
+        Some(2) => f64::from(table.join),
+        Some(3) => f64::from(table.passed),
+        Some(_) => f64::from(table.local),
     }
 }
 

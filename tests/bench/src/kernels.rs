@@ -212,6 +212,17 @@ fn kernels() -> Vec<Kernel> {
         chain("v_bitmask", "v128", LANES, "(local.set $x (i8x16.splat (i8x16.bitmask (local.get $x))))\n"),
         chain("v_memory", "v128", LANES, "(v128.store offset=2048 (i32.const 16) (v128.xor (local.get $y) (v128.load offset=2048 (i32.const 16))))\n"),
         chain("memory_size", "i32", "i32.const 0", "(local.set $x (i32.add (local.get $x) (memory.size)))\n"),
+        chain(
+            "reinterpret",
+            "i64",
+            "i64.const 1",
+            "(local.set $x (i64.add (i64.reinterpret_f64 (f64.neg (f64.reinterpret_i64 (local.get $x)))) (i64.const 1)))\n",
+        ),
+        carried("locals_turned", 1_000, &Carried::Turned),
+        carried("locals_passed", 1_000, &Carried::Passed),
+        carried("locals_armed", 1_000, &Carried::Armed),
+        carried("locals_armed_64", 64, &Carried::Armed),
+        wide("call_wide", 255),
         grow("grow", 1),
         grow("grow_64", 64),
     ];
@@ -288,6 +299,54 @@ fn stride(name: &'static str, touch: &str) -> Kernel {
         "i64.const 1",
         &format!("{touch} (local.set $i (i32.and (i32.add (local.get $i) (i32.const 4160)) (i32.const 0x3ffffc0)))\n"),
     )
+}
+
+/// What a loop does to the numbers that it carries.
+enum Carried {
+    /// Each becomes the next one's in every round.
+    Turned,
+    /// A branch passes over that: no round assigns anything.
+    Passed,
+    /// That is an arm which is never entered, so that a compiler may move the numbers in the other one.
+    Armed,
+}
+
+/// A loop that carries `count` numbers.
+fn carried(name: &'static str, count: usize, how: &Carried) -> Kernel {
+    let each = |of: &dyn Fn(usize) -> String| (0..count).map(of).collect::<String>();
+    let locals = each(&|at| format!("(local $v{at} i64)"));
+    let first = each(&|at| format!("(local.set $v{at} (i64.load offset={} (i32.const 0)))\n", 8 * at));
+    let sum = each(&|at| format!("(local.set $x (i64.xor (local.get $x) (local.get $v{at})))\n"));
+    let last = count - 1;
+    let next =
+        |at: usize| if at == last { String::new() } else { format!("local.get $v{} local.set $v{at}\n", at + 1) };
+    let turned = format!("local.get $v0 {} local.set $v{last}", each(&next));
+    let never = "(i32.eq (local.get $n) (i32.load (i32.const 0x10000)))";
+    let body = match how {
+        Carried::Turned => turned,
+        Carried::Passed => format!("(block $b (br_if $b (i32.eqz {never})) {turned})"),
+        Carried::Armed => format!("(if {never} (then {turned}) (else (nop)))"),
+    };
+    let text = format!(
+        "(func (export \"run_{name}\") (param $n i32) (result i64) {locals} (local $x i64)
+           {first}
+           (loop $l {body}
+             (br_if $l (i32.gt_s (local.tee $n (i32.sub (local.get $n) (i32.const 1))) (i32.const 0))))
+           {sum} (local.get $x))\n"
+    );
+    Kernel { name, text }
+}
+
+/// Calls of a function with `count` parameters.
+fn wide(name: &'static str, count: usize) -> Kernel {
+    let others = "(local.get $y)".repeat(count - 1);
+    let kernel =
+        chain(name, "i64", "i64.const 1", &format!("(local.set $x (call $wide_{name} (local.get $x) {others}))\n"));
+    let params = " i64".repeat(count);
+    let last = count - 1;
+    let callee =
+        format!("(func $wide_{name} (param{params}) (result i64) (i64.add (local.get 0) (local.get {last})))\n");
+    Kernel { name, text: callee + &kernel.text }
 }
 
 /// Functions, a table and a global that kernels use.

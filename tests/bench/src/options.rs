@@ -14,7 +14,8 @@ usage: samebit-bench tax|fuel|state [OPTIONS]
   --guest A,B        only these guests (all)
   --variants A,B     only these, beside plain (all)
   --sections A,B     of run, compile, rewrite, start (all; with --quick: run, rewrite)
-  --set CLASS=COST   fuel: judge another cost; comma-separated, also bulk=LOG2 and page=COST
+  --set CLASS=COST   fuel: judge another cost; comma-separated, also bulk=LOG2,
+                     page=COST, join=COST, passed=COST, local=COST
   --module PATH      the guests' module (target/wasm32-unknown-unknown/wasm/samebit_bench_guests.wasm)
   --profile NAME     only says in the figures which profile built this program
   -o json            print the figures as JSON instead of a table";
@@ -181,8 +182,13 @@ fn set(mut table: FuelTable, assignment: &str) -> Result<FuelTable, String> {
             table.bulk_bytes_log2 = cost.min(31);
             Ok(table)
         }
-        "page" => {
-            table.grow_page = cost;
+        "page" | "join" | "passed" | "local" => {
+            match name {
+                "page" => table.grow_page = cost,
+                "join" => table.join = cost,
+                "passed" => table.passed = cost,
+                _ => table.local = cost,
+            }
             Ok(table)
         }
         _ => {

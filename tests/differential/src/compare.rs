@@ -83,10 +83,11 @@ pub fn accepted(executable: &Executable) -> Result<(), String> {
 struct Guests {
     native: Guest,
     interpreted: Guest,
+    third: Option<Guest>,
     original: Guest,
 }
 
-/// Runs all exports of a module with arguments that the seed chooses, on both engines, original and rewritten.
+/// Runs all exports of a module with arguments that the seed chooses, on both engines and the third, original and rewritten.
 ///
 /// # Errors
 /// The first difference.
@@ -110,7 +111,9 @@ pub fn differential(wasm: &[u8], seed: u64) -> Result<Stats, String> {
         let mut original = Guest::original_unstarted(Engine::Wasmtime(Tuning::Original), wasm, pages)
             .map_err(|failure| format!("the original does not instantiate: {failure}"))?;
         original.machine.watch(WATCHDOG);
-        Ok(Some(Guests { native, interpreted, original }))
+        let third = Engine::THIRD.map(|engine| Guest::rewritten(engine, &executable, pages)).transpose();
+        let third = third.map_err(|failure| format!("the third engine does not instantiate: {failure}"))?;
+        Ok(Some(Guests { native, interpreted, third, original }))
     };
     let Some(mut guests) = begin()? else { return Ok(stats) };
     let mut functions = guests.original.functions();
@@ -137,6 +140,13 @@ pub fn differential(wasm: &[u8], seed: u64) -> Result<Stats, String> {
         let interpreted = guests.interpreted.call(&name, &args, allowance);
         if native != interpreted {
             return Err(format!("{}: wasmtime {native:#?}\nwasmi {interpreted:#?}", place()));
+        }
+        if let Some(third) = &mut guests.third {
+            third.host().call_cost = cost;
+            let third = third.call(&name, &args, allowance);
+            if native != third {
+                return Err(format!("{}: wasmtime {native:#?}\nthe third engine {third:#?}", place()));
+            }
         }
         count(&mut stats, &native);
         if let End::Fault(failure) = &native.end {

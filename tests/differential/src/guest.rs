@@ -26,6 +26,9 @@ impl Engine {
     /// The two engines as the runtime sets them up.
     pub const BOTH: [Self; 2] = [Self::Wasmtime(Tuning::Rewritten), Self::Wasmi];
 
+    /// A third, for rewritten modules, where this program was built with it.
+    pub const THIRD: Option<Self> = if cfg!(feature = "oracles") { Some(Self::Wasmtime(Tuning::Pulley)) } else { None };
+
     /// An engine without instances.
     #[must_use]
     pub fn machine(self, imports: Imports) -> Box<dyn Machine> {

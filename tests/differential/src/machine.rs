@@ -246,13 +246,15 @@ mod native {
         Unoptimised,
         /// The same for the architecture's baseline instead of the processor at hand.
         Baseline,
+        /// The same for the bytecode of wasmtime's interpreter, which is there with the feature `oracles`.
+        Pulley,
     }
 
     impl Tuning {
-        const ALL: [Self; 4] = [Self::Original, Self::Rewritten, Self::Unoptimised, Self::Baseline];
+        const ALL: [Self; 5] = [Self::Original, Self::Rewritten, Self::Unoptimised, Self::Baseline, Self::Pulley];
 
         fn engine(self) -> &'static Engine {
-            static ENGINES: [OnceLock<Engine>; 4] = [const { OnceLock::new() }; 4];
+            static ENGINES: [OnceLock<Engine>; 5] = [const { OnceLock::new() }; 5];
             let index = Self::ALL.iter().position(|one| *one == self).unwrap_or_default();
             ENGINES[index].get_or_init(|| Engine::new(&self.config()).expect("this configuration is one of wasmtime's"))
         }
@@ -282,6 +284,9 @@ mod native {
             if self == Self::Baseline {
                 let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
                 config.target(&target).expect("tests run on Linux");
+            }
+            if self == Self::Pulley {
+                config.target("pulley64").expect("wasmtime knows its interpreter");
             }
             let original = self == Self::Original;
             config

@@ -1,4 +1,5 @@
-//! A second meter, as simple as can be: before every instruction its cost is added to an exported global.
+//! A second meter, as simple as can be: before every instruction its cost is added to an exported global, and where paths
+//! meet what that costs.
 //!
 //! It shares the cost table with the rewriter and nothing else: classes are found by the instructions' names, there are
 //! no segments, and nothing is charged before it is executed. Chapter 03 of the spec, section 8, says that the
@@ -45,10 +46,12 @@ pub fn class(name: &str) -> Class {
         "memory_grow" => return Class::MemoryGrow,
         "memory_copy" | "memory_fill" => return Class::MemoryBulk,
         "select" | "typed_select" => return Class::Integer,
+        "local_set" | "local_tee" => return Class::Assign,
         _ => {}
     }
     match shape {
-        _ if has(&["const", "reinterpret"]) => Class::Free,
+        _ if has(&["const"]) => Class::Free,
+        _ if has(&["reinterpret"]) => Class::Integer,
         "v128" if begins(&["load", "store"]) => Class::VectorMemory,
         _ if begins(&["load"]) => Class::Load,
         _ if begins(&["store"]) => Class::Store,
@@ -95,21 +98,30 @@ pub fn count(wasm: &[u8], table: &FuelTable) -> Result<Vec<u8>, Error> {
     let (mut tables, mut memories, mut globals) = (TableSection::new(), MemorySection::new(), GlobalSection::new());
     let (mut exports, mut elements, mut data) = (ExportSection::new(), ElementSection::new(), DataSection::new());
     let (mut code, mut start) = (CodeSection::new(), None);
-    // Parameters of each type, and of each function that the module defines.
-    let (mut arities, mut params, mut next) = (Vec::new(), Vec::new(), 0);
+    // Parameters and results of each type, and the type of each function.
+    let (mut arities, mut callees, mut next) = (Vec::new(), Vec::new(), 0);
     let mut counter = 0;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::TypeSection(section) => {
                 for ty in section.clone().into_iter_err_on_gc_types() {
-                    arities.push(ty?.params().len());
+                    let ty = ty?;
+                    arities.push((ty.params().len(), ty.results().len()));
                 }
                 pass.parse_type_section(&mut types, section)?;
             }
-            Payload::ImportSection(section) => pass.parse_import_section(&mut imports, section)?,
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    if let wasmparser::TypeRef::Func(ty) = import?.ty {
+                        callees.push(ty);
+                    }
+                }
+                next = callees.len();
+                pass.parse_import_section(&mut imports, section)?;
+            }
             Payload::FunctionSection(section) => {
                 for ty in section.clone() {
-                    params.push(arities.get(ty? as usize).copied().unwrap_or(0));
+                    callees.push(ty?);
                 }
                 pass.parse_function_section(&mut functions, section)?;
             }
@@ -124,8 +136,9 @@ pub fn count(wasm: &[u8], table: &FuelTable) -> Result<Vec<u8>, Error> {
             Payload::ElementSection(section) => pass.parse_element_section(&mut elements, section)?,
             Payload::DataSection(section) => pass.parse_data_section(&mut data, section)?,
             Payload::CodeSectionEntry(body) => {
-                let params = params.get(next).copied().unwrap_or(0);
-                code.function(&counted(&body, params, counter, table)?);
+                let params = callees.get(next).and_then(|&ty| arities.get(ty as usize)).map_or(0, |arity| arity.0);
+                let types = Arities { types: &arities, functions: &callees };
+                code.function(&counted(&body, params, counter, table, &types)?);
                 next += 1;
             }
             _ => {}
@@ -143,11 +156,56 @@ pub fn count(wasm: &[u8], table: &FuelTable) -> Result<Vec<u8>, Error> {
     Ok(module.finish())
 }
 
+/// How many values calls pass.
+struct Arities<'a> {
+    /// Parameters and results of each type.
+    types: &'a [(usize, usize)],
+    /// Type of each function.
+    functions: &'a [u32],
+}
+
+impl Arities<'_> {
+    /// Parameters and results together of a call; none when the operator is no call.
+    fn passed(&self, operator: &Operator<'_>) -> Option<u64> {
+        let ty = match operator {
+            Operator::Call { function_index } => self.functions.get(*function_index as usize).copied()?,
+            Operator::CallIndirect { type_index, .. } => *type_index,
+            _ => return None,
+        };
+        self.types.get(ty as usize).map(|(params, results)| (params + results) as u64)
+    }
+}
+
+/// Of each operator of a body, by its number: how many locals are assigned at most within the construct that it begins, if it
+/// is a `loop`, or ends, if it is the `end` of a `block` or `if`.
+fn meetings(body: &wasmparser::FunctionBody<'_>, locals: u64) -> Result<Vec<Option<u64>>, Error> {
+    let operators = body.get_operators_reader()?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut found = vec![None; operators.len()];
+    let mut open = Vec::new();
+    for (number, operator) in operators.iter().enumerate() {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open.push(number),
+            Operator::End => {
+                let Some(begin) = open.pop() else { continue };
+                let assigns = |operator: &&Operator<'_>| {
+                    matches!(operator, Operator::LocalSet { .. } | Operator::LocalTee { .. })
+                };
+                let assigned = operators[begin..number].iter().filter(assigns).count() as u64;
+                let at = if matches!(operators[begin], Operator::Loop { .. }) { begin } else { number };
+                found[at] = Some(assigned.min(locals));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
 fn counted(
     body: &wasmparser::FunctionBody<'_>,
     params: usize,
     counter: u32,
     table: &FuelTable,
+    types: &Arities<'_>,
 ) -> Result<Function, Error> {
     let pass = &mut RoundtripReencoder;
     let (mut locals, mut count) = (Vec::new(), u32::try_from(params).unwrap_or(u32::MAX));
@@ -160,6 +218,17 @@ fn counted(
     locals.push((2, ValType::I32));
     let mut function = Function::new(locals);
     let mut operators = body.get_operators_reader()?;
+    let add = |function: &mut Function, cost: u64| {
+        if cost > 0 {
+            function
+                .instruction(&Instruction::GlobalGet(counter))
+                .instruction(&Instruction::I64Const(cost.cast_signed()))
+                .instruction(&Instruction::I64Add)
+                .instruction(&Instruction::GlobalSet(counter));
+        }
+    };
+    add(&mut function, table.entry(u64::from(count) - params as u64));
+    let mut meetings = meetings(body, count.into())?.into_iter();
     let scaled = |function: &mut Function, local: u32, scale: &[Instruction<'static>]| {
         function.instruction(&Instruction::GlobalGet(counter));
         function.instruction(&Instruction::LocalGet(local)).instruction(&Instruction::I64ExtendI32U);
@@ -170,14 +239,9 @@ fn counted(
     };
     while !operators.eof() {
         let operator = operators.read()?;
-        let own = cost(&operator, table);
-        if own > 0 {
-            function
-                .instruction(&Instruction::GlobalGet(counter))
-                .instruction(&Instruction::I64Const(own.cast_signed()))
-                .instruction(&Instruction::I64Add)
-                .instruction(&Instruction::GlobalSet(counter));
-        }
+        let passed = types.passed(&operator).map_or(0, |passed| table.call(passed));
+        add(&mut function, cost(&operator, table) + passed);
+        let meeting = meetings.next().flatten().map_or(0, |assigned| table.joined(assigned));
         match operator {
             Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => {
                 function.instruction(&Instruction::LocalSet(operand));
@@ -199,6 +263,7 @@ fn counted(
                 function.instruction(&pass.instruction(operator)?);
             }
         }
+        add(&mut function, meeting);
     }
     Ok(function)
 }

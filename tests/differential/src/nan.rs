@@ -7,6 +7,11 @@
 //! - rewritten lazily and [`scramble`]d: after every operator whose NaN the specification leaves open the NaN becomes
 //!   another one, at random. A processor makes few of the NaNs that it may make; this makes all of them.
 //!
+//! With the feature `oracles` wasmi makes every NaN canonical itself, and then it also runs
+//! - rewritten with nothing done about NaNs, which is its own word on the deterministic profile;
+//!
+//! and wasmtime's interpreter runs what was rewritten lazily.
+//!
 //! After each call results, globals and memory are compared bit for bit.
 
 mod program;
@@ -81,6 +86,15 @@ pub fn compare(wasm: &[u8], seed: u64) -> Result<(), String> {
         })?,
         _ => start("eager on wasmi, scrambled", Guest::rewritten(Engine::Wasmi, &scrambled(&eager)?, PAGES))?,
     });
+    if cfg!(feature = "oracles") {
+        guests.push(start("kept, on a wasmi that makes NaNs canonical", {
+            Guest::rewritten(Engine::Wasmi, &prepare(Nan::Keep)?, PAGES)
+        })?);
+    }
+    if let Some(third) = Engine::THIRD {
+        guests.push(start("lazy on the third engine", Guest::rewritten(third, &lazy, PAGES))?);
+        guests.push(start("eager on the third engine", Guest::rewritten(third, &eager, PAGES))?);
+    }
     let mut rng = Rng::new(seed ^ 0x00a1_1a5e);
     for call in 0..CALLS {
         let args = [Type::F32, Type::F64, Type::V128, Type::I32].map(|ty| Value::some(ty, &mut rng));

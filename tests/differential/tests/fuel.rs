@@ -79,6 +79,77 @@ const SHAPES: [&str; 13] = [
         (i32.div_u (i32.const 77) (i32.const 7))))))",
 ];
 
+/// Shapes of which more is assigned, passed or declared than is without a price. Each exports `f` of an `i32`.
+fn wide_shapes() -> Vec<String> {
+    let sets = |from: usize, to: usize| -> String {
+        (from..to).map(|at| format!("(local.set {at} (i32.add (local.get {at}) (i32.const {at})))")).collect()
+    };
+    let f = |body: &str| {
+        let locals = " i32".repeat(99);
+        format!("(func (export \"f\") (param i32) (result i32) (local{locals}) {body} (local.get 70))")
+    };
+    let many = sets(2, 90);
+    let next = "(local.tee 1 (i32.add (local.get 1) (i32.const 1)))";
+    vec![
+        // A loop that is not counted, and one that is.
+        f(&format!("(loop $l {many} (br_if $l (i32.lt_u {next} (i32.and (local.get 0) (i32.const 15)))))")),
+        f(&format!("(loop $l {many} (br_if $l (i32.ne {next} (i32.const 10))))")),
+        // Assignments that a branch passes over, within a loop and within an arm.
+        f(&format!(
+            "(loop $l (block $b (br_if $b (i32.and (local.get 1) (i32.const 1))) {many})
+               (br_if $l (i32.lt_u {next} (i32.and (local.get 0) (i32.const 15)))))"
+        )),
+        // Two arms together, with and without a way out, and one alone.
+        f(&format!("(if (local.get 0) (then {}) (else {}))", sets(2, 50), sets(50, 95))),
+        f(&format!(
+            "(block $out (if (i32.and (local.get 0) (i32.const 1)) (then {} (br_if $out (i32.and (local.get 0) (i32.const 2))))
+               (else {})) (local.set 70 (i32.mul (local.get 70) (i32.const 3))))",
+            sets(2, 50),
+            sets(50, 95)
+        )),
+        f(&format!("(if (i32.and (local.get 0) (i32.const 1)) (then {many}))")),
+        f(&format!("(if (i32.and (local.get 0) (i32.const 1)) (then {many} (return (i32.const 5))) (else {}))", sets(3, 9))),
+        // A table to the ends of blocks inside one another, more of which is assigned the further out.
+        f(&format!(
+            "(loop $l (block $c (block $b (block $a {} (br_table $a $b $c (i32.rem_u (local.get 1) (i32.const 3)))) {} (br $c)) {})
+               (br_if $l (i32.lt_u {next} (i32.and (local.get 0) (i32.const 15)))))",
+            sets(2, 66),
+            sets(66, 80),
+            sets(80, 98)
+        )),
+        // Blocks that end in a trap or are left for good, and a loop that is left from within.
+        f(&format!(
+            "(block $ok (block $panic (br_if $panic (i32.gt_u (i32.and (local.get 0) (i32.const 63)) (i32.const 50))) {many} (br $ok)) {} unreachable)",
+            sets(2, 80)
+        )),
+        f(&format!("(block $out (loop $l {many} (br_if $out (i32.gt_u {next} (i32.and (local.get 0) (i32.const 15)))) (br $l)))")),
+        // The same local again and again is one; a loop without a way back begins once.
+        f(&format!("(loop $l {})", sets(2, 30).repeat(5))),
+        f(&format!("(block $b {})", sets(2, 30).repeat(5))),
+        // Calls that pass much, direct, flat, through the table and to a function with many locals.
+        {
+            let (params, results) = (" i32".repeat(20), " i32".repeat(12));
+            let args = "(local.get 0)".repeat(20);
+            let give = "(i32.const 3)".repeat(12);
+            let drops = "drop ".repeat(11);
+            format!(
+                "(type $wide (func (param{params}) (result{results}))) (table 2 funcref) (elem (i32.const 0) $flat $not)
+                 (func $flat (type $wide) {give})
+                 (func $not (type $wide) (if (local.get 0) (then (return {give}))) {give})
+                 (func $locals (param i32) (result i32) (local{}) (i32.add (local.get 0) (i32.const 2)))
+                 (func $deep (param i32) (result i32) (local{})
+                   (if (result i32) (local.get 0) (then (call $deep (i32.sub (local.get 0) (i32.const 1)))) (else (i32.const 1))))
+                 (func (export \"f\") (param i32) (result i32)
+                   (i32.add (call $deep (i32.and (local.get 0) (i32.const 7))) (call $locals (i32.const 3))) drop
+                   (call $flat {args}) {drops} drop (call $not {args}) {drops} drop
+                   (call_indirect (type $wide) {args} (i32.and (local.get 0) (i32.const 1))) {drops})",
+                " i64".repeat(70),
+                " f64".repeat(200),
+            )
+        },
+    ]
+}
+
 fn shape(body: &str) -> Vec<u8> {
     let text = format!(
         "(module (import \"env\" \"note\" (func $note (param i32))) (memory (export \"memory\") 1)
@@ -91,7 +162,8 @@ fn shape(body: &str) -> Vec<u8> {
 fn what_a_call_is_charged_is_what_it_executed() {
     let stats = on_big_stack(|| {
         let mut stats = Stats::default();
-        for body in SHAPES {
+        let wide = wide_shapes();
+        for body in SHAPES.into_iter().chain(wide.iter().map(String::as_str)) {
             let wasm = shape(body);
             for seed in 0..4 {
                 stats.add(&compare::fuel(&wasm, seed).unwrap_or_else(|what| panic!("{what}\n{body}")));

@@ -61,6 +61,8 @@ const LAST: u32 = u32::MAX - 1;
 #[derive(Clone, Copy)]
 pub(super) struct Before<'b> {
     pub(super) types: &'b [FuncType],
+    /// Type of each function, imported ones first.
+    pub(super) functions: &'b [u32],
     /// Whether there are tags: without one there are no exceptions.
     pub(super) tags: bool,
 }
@@ -100,7 +102,8 @@ impl Bodies {
         now.start = body.range().start;
         // An operator has at least one byte.
         now.keep = self.kept.len() + body.range().len() <= KEPT_MAX;
-        self.kept.begin(before.types.get(ty as usize).map_or(0, |ty| ty.params().len()));
+        let params = before.types.get(ty as usize).map_or(0, |ty| ty.params().len());
+        self.kept.begin(params, validator.len_locals().into());
         let (bytes, mut operands) = (body.as_bytes(), 0);
         let mut reader = body.get_binary_reader_for_operators().map_err(wrong)?;
         while !reader.eof() {
@@ -135,6 +138,8 @@ impl Bodies {
         }
         reader.finish_expression(&validator.visitor(reader.original_position())).map_err(wrong)?;
         let mut summary = core::mem::take(&mut self.now.summary);
+        let locals = (validator.len_locals() as usize).saturating_sub(params);
+        summary.cost += self.now.shape.joined + self.costs.entry(locals);
         summary.stride += summary.cost;
         let extent = self.kept.finish();
         summary.kept = self.now.keep.then_some(extent);
@@ -208,7 +213,7 @@ impl Bodies {
 
     /// Notes what a valid operator means for its function.
     #[inline(always)]
-    fn note(&mut self, offset: usize, code: Code, value: u32) {
+    fn note(&mut self, offset: usize, code: Code, value: u32, before: Before<'_>) {
         let now = &mut self.now;
         if now.keep {
             self.kept.push(&self.costs, crate::function::position(offset - now.start), code, value);
@@ -218,8 +223,13 @@ impl Bodies {
         now.number += 1;
         match code {
             Code::Else | Code::End => {}
-            Code::Call => now.made.push(value),
+            Code::Call => {
+                let ty = before.functions.get(value as usize).and_then(|&ty| before.types.get(ty as usize));
+                now.summary.cost += ty.map_or(0, |ty| self.costs.call(ty));
+                now.made.push(value);
+            }
             Code::CallIndirect => {
+                now.summary.cost += before.types.get(value as usize).map_or(0, |ty| self.costs.call(ty));
                 now.summary.straight = false;
                 now.made.push(INDIRECT);
             }
@@ -267,14 +277,15 @@ impl<V> Checked<'_, V> {
     #[inline(always)]
     fn rules(&mut self, code: Code, value: u32, feature: Option<Feature>, visitor: &'static str) -> Result<(), Stop> {
         self.bodies.allowed(self.at, self.before.tags, code, feature, visitor).map_err(refused)?;
-        self.bodies.now.shape.read(self.at, code, value, self.before.types).map_err(refused)
+        let bodies = &mut *self.bodies;
+        bodies.now.shape.read(self.at, code, value, self.before, &bodies.costs).map_err(refused)
     }
 
     /// Goes on when nothing speaks against it.
     #[inline(always)]
     fn take(&mut self, checked: Result<(), Stop>, code: Code, value: u32) {
         match checked {
-            Ok(()) => self.bodies.note(self.at.offset, code, value),
+            Ok(()) => self.bodies.note(self.at.offset, code, value, self.before),
             Err(stop) => self.bodies.now.stop = Some(stop),
         }
     }
@@ -434,6 +445,10 @@ struct Shape {
     loop_sets: u64,
     /// The same of blocks and branches.
     block_sets: u64,
+    /// Fuel of all places where paths meet.
+    joined: u64,
+    /// Parameters and results of all calls.
+    passed: u64,
 }
 
 impl Shape {
@@ -452,9 +467,10 @@ impl Shape {
     }
 
     /// At the end of a block: each local that it assigns may be a value where its paths meet.
-    fn close(&mut self, at: At) -> Result<(), Refusal> {
+    fn close(&mut self, at: At, costs: &Costs) -> Result<(), Refusal> {
         let Some((is_loop, before)) = self.open.pop() else { return Ok(()) };
         let sets = (self.sets - before).min(self.locals);
+        self.joined += costs.joined(sets);
         if is_loop {
             self.loops -= 1;
             self.loop_sets += sets;
@@ -468,11 +484,17 @@ impl Shape {
     }
 
     #[inline(always)]
-    fn read(&mut self, at: At, code: Code, value: u32, types: &[FuncType]) -> Result<(), Refusal> {
+    fn read(&mut self, at: At, code: Code, value: u32, before: Before<'_>, costs: &Costs) -> Result<(), Refusal> {
         match code {
-            Code::Block | Code::If | Code::TryTable => self.open(at, block(value), false, types),
-            Code::Loop => self.open(at, block(value), true, types),
-            Code::End => self.close(at),
+            Code::Block | Code::If | Code::TryTable => self.open(at, block(value), false, before.types),
+            Code::Loop => self.open(at, block(value), true, before.types),
+            Code::End => self.close(at, costs),
+            // An index of nothing is the validator's to refuse.
+            Code::Call => {
+                let ty = before.functions.get(value as usize).and_then(|&ty| before.types.get(ty as usize));
+                self.call(at, ty)
+            }
+            Code::CallIndirect => self.call(at, before.types.get(value as usize)),
             Code::Br | Code::BrIf => self.branch(at),
             Code::BrTable => {
                 bounded(at, Counted::Ways, self.ways, param::BRANCH_WAYS_MAX)?;
@@ -484,6 +506,12 @@ impl Shape {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Counts what a call passes: two bytes may pass hundreds of values.
+    fn call(&mut self, at: At, ty: Option<&FuncType>) -> Result<(), Refusal> {
+        self.passed += ty.map_or(0, |ty| ty.params().len() as u64 + ty.results().len() as u64);
+        bounded(at, Counted::Passed, self.passed, param::PASSED_FREE + self.bytes * param::PASSED_PER_BYTE)
     }
 
     fn open(&mut self, at: At, ty: BlockType, is_loop: bool, types: &[FuncType]) -> Result<(), Refusal> {

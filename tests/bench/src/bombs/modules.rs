@@ -34,6 +34,11 @@ const I32: u8 = 0x7f;
 const F64: u8 = 0x7c;
 const V128: u8 = 0x7b;
 
+/// Adds what memory holds to a local and stores it: a NaN is made canonical in between.
+const SUM: [u8; 15] = [0x41, 0, 0x20, 0, 0x41, 0, 0x2b, 3, 0, 0xa0, 0x22, 0, 0x39, 3, 0];
+/// Divisions, and a way out of the function: so much fuel that each is looked at.
+const DEAR_WAY_OUT: [u8; 13] = [0x20, 0, 0x20, 0, 0x6e, 0x20, 0, 0x6e, 0x1a, 0x20, 0, 0x0d, 0];
+
 /// All of them. What is admitted is close to the limits of `spec/src/param.rs`.
 pub(crate) const BOMBS: &[Bomb] = &[
     refused("690 000 blocks inside one another", "blocks inside one another", || {
@@ -97,9 +102,35 @@ pub(crate) const BOMBS: &[Bomb] = &[
         }
         one(&[(10_000, F64)], &code)
     }),
-    admitted("190 000 sums that are stored", || {
+    refused("190 000 sums that are stored", "branches of a function once", || {
         let sum = [0x41, 0, 0x20, 0, 0x20, 1, 0xa0, 0x39, 3, 0];
         one(&[(2, F64)], &sum.repeat(190_000))
+    }),
+    admitted("15 000 sums of what memory holds, each stored", || one(&[(2, F64)], &SUM.repeat(15_000))),
+    refused("60 000 sums of what memory holds, each stored", "branches of a function once", || {
+        one(&[(2, F64)], &SUM.repeat(60_000))
+    }),
+    admitted("18 000 ways out of a dear function", || one(&[(1, I32)], &DEAR_WAY_OUT.repeat(18_000))),
+    admitted("as many calls in a dear function as it may have", || called(&[0x10, 2].repeat(16_000), 1)),
+    refused("20 000 calls in a dear function", "branches of a function once", || called(&[0x10, 2].repeat(20_000), 1)),
+    refused("16 000 calls in each of 800 dear functions", "branches of all functions", || {
+        called(&[0x10, 2].repeat(16_000), 800)
+    }),
+    admitted("as many values as calls may pass", || passed(540)),
+    refused("20 000 calls that pass 16 numbers both ways", "parameters and results of a function's calls", || {
+        passed(20_000)
+    }),
+    admitted("20 000 atomic accesses", || one(&[(1, I32)], &[0x20, 0, 0xfe, 0x10, 2, 0, 0x1a].repeat(20_000))),
+    refused("60 000 calls that may throw", "branches of a function once", || {
+        let mut code = BLOCK.to_vec();
+        code.extend([0x1f, 0x40, 1, 2, 0]);
+        code.extend([0x10, 2].repeat(60_000));
+        code.extend([&END[..], &END].concat());
+        let mut wasm = Wasm::new();
+        wasm.tag = true;
+        wasm.function(0, &[], &code);
+        wasm.function(0, &[], &[0x08, 0]);
+        wasm.finish()
     }),
     admitted("60 000 vector sums that are stored", || {
         let sum = [0x41, 0, 0x20, 0, 0x20, 1, 0xfd, 0xe4, 1, 0xfd, 11, 4, 0];
@@ -215,6 +246,24 @@ fn table(ways: &[usize]) -> Vec<u8> {
     ways.iter().for_each(|&way| leb(&mut code, way));
     code.push(0);
     code
+}
+
+/// Functions with this body, before one that function 2 is and that is no straight-line code.
+fn called(code: &[u8], functions: usize) -> Vec<u8> {
+    let mut wasm = Wasm::new();
+    wasm.function(0, &[], &[]);
+    wasm.function(0, &[], &[0x01, 0x0f]);
+    (0..functions).for_each(|_| wasm.function(0, &[], code));
+    wasm.finish()
+}
+
+/// Calls of a function that gives back the 16 numbers that it takes.
+fn passed(calls: usize) -> Vec<u8> {
+    let mut wasm = Wasm::new();
+    let both = wasm.ty(16, 16);
+    wasm.function(0, &[], &[ZERO.repeat(16), [0x10, 2].repeat(calls), DROP.repeat(16)].concat());
+    wasm.function(both, &[], &(0..16).flat_map(|param| [0x20, param]).collect::<Vec<u8>>());
+    wasm.finish()
 }
 
 fn wide_types() -> Vec<u8> {
