@@ -179,8 +179,8 @@ pub const BLOCK_BYTES_MAX: usize = BLOCK_ENTRIES_MAX * MESSAGE_BYTES_MAX;
 
 /// Steps per segment of a history. Source: `spec/03-execution.md`, section 6: 4096 roots are 128 KiB.
 pub const SEGMENT_STEPS: usize = 4096;
-/// Steps of a run: 4096 segments.
-pub const STEPS_MAX: u32 = 4096 * 4096;
+/// Steps of a run. A run of *n* steps has *n* + 1 roots, and the history's tree has 4096 segments of 4096 places.
+pub const STEPS_MAX: u32 = 4096 * 4096 - 1;
 
 /// Fuel of a run unless the buyer says otherwise: some ten seconds of a desktop core.
 pub const FUEL_DEFAULT: Fuel = Fuel(20_000_000_000);
@@ -196,6 +196,9 @@ pub const MEMORY_MAX: Bytes = Bytes((4 << 30) - (64 << 10));
 pub const FILES_DEFAULT: Bytes = Bytes(256 << 20);
 /// Most bytes of files that a guest may write.
 pub const FILES_MAX: Bytes = Bytes(4 << 30);
+/// Bytes of mounted content that a host holds in memory at a time; a world that mounts more pays for each way to a piece.
+/// Source: `spec/06-wasi.md`, section 6.7.
+pub const CONTENT_LOADED_MAX: Bytes = Bytes(256 << 20);
 /// Inodes that a guest may make unless the buyer says otherwise.
 pub const INODES_DEFAULT: u32 = 65_536;
 /// Most inodes that a guest may make.
