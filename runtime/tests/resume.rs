@@ -104,7 +104,7 @@ fn run(
     resume: Option<&Snapshot>,
     keep: Option<&mut dyn Keep>,
 ) -> Result<Finished, HostFault> {
-    let orders = Orders { resume: resume.cloned().map(Arc::new), keep };
+    let orders = Orders { resume: resume.cloned().map(Arc::new), keep, hear: None };
     on.0.run_with(on.1, execution, &Store::default(), orders, &mut |_| Flow::Go)
 }
 

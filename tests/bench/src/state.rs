@@ -206,7 +206,7 @@ fn checkpoint(options: &Options, report: &mut Report) -> Result<(), String> {
             let (mut roots, mut passes) = (Vec::new(), Vec::new());
             let mut last: Option<Instant> = None;
             let mut packing = Packing { every: 1, ..Packing::default() };
-            let orders = Orders { resume: None, keep: kept.then_some(&mut packing as &mut dyn Keep) };
+            let orders = Orders { keep: kept.then_some(&mut packing as &mut dyn Keep), ..Orders::default() };
             let finished = runtime.run_with(&program, &execution, &store, orders, &mut |progress| {
                 if progress.root.is_some() {
                     if let Some(last) = last {
@@ -245,7 +245,7 @@ fn resume(options: &Options, report: &mut Report) -> Result<(), String> {
     let program = load(&runtime, &writer(1))?;
     let execution = execution(&program, &store, param::FUEL_MAX.0);
     let mut packing = Packing { every: 1, ..Packing::default() };
-    let orders = Orders { resume: None, keep: Some(&mut packing) };
+    let orders = Orders { keep: Some(&mut packing), ..Orders::default() };
     let whole = runtime.run_with(&program, &execution, &store, orders, &mut |_| Flow::Go);
     let whole = whole.map_err(|error| error.to_string())?;
     let path = target().join("bench/state.pack");
@@ -277,7 +277,7 @@ fn resume(options: &Options, report: &mut Report) -> Result<(), String> {
             }
             .map_err(|error| error.to_string())?;
             store.asked.set(None);
-            let orders = Orders { resume: Some(Arc::new(snapshot)), keep: None };
+            let orders = Orders { resume: Some(Arc::new(snapshot)), ..Orders::default() };
             let finished = runtime.run_with(&program, &execution, &store, orders, &mut |_| Flow::Go);
             if finished.map_err(|error| error.to_string())? != whole {
                 return Err("a run that was taken up ended otherwise".into());

@@ -97,7 +97,7 @@ fn honest() -> &'static Honest {
             tensor_ops: TensorOps(0),
         };
         let mut packing = Packing { packer: Packer::new(), packs: Vec::new() };
-        let orders = Orders { resume: None, keep: Some(&mut packing) };
+        let orders = Orders { keep: Some(&mut packing), ..Orders::default() };
         let finished = runtime.run_with(&program, &execution, &Nothing, orders, &mut |_| Flow::Go).expect("an outcome");
         Honest { runtime, program, execution, finished, packs: packing.packs }
     })
@@ -208,7 +208,7 @@ fn pack(honest: &Honest, bytes: &[u8]) -> Result<bool, String> {
         let _ = packs.absorb(gone, gone + 1, &mut std::io::sink());
     }
     let Ok(snapshot) = packs.snapshot(root) else { return Ok(false) };
-    let orders = Orders { resume: Some(Arc::new(snapshot)), keep: None };
+    let orders = Orders { resume: Some(Arc::new(snapshot)), ..Orders::default() };
     let ran = honest.runtime.run_with(&honest.program, &honest.execution, &Nothing, orders, &mut |_| Flow::Go);
     match ran {
         // stderr is for people and no part of a state's root.
