@@ -76,15 +76,18 @@ struct Manifest {
 }
 
 impl Manifest {
-    /// Bytes of the state's pack if it alone had all of its chunks, whose lengths `pieces` gives for those of the world.
-    fn whole(&self, pieces: &BTreeMap<Hash, Piece>) -> u64 {
-        // All history pieces but the last are full.
-        let chunks = self.leaves.iter().map(|leaf| leaf.1).collect::<HashSet<_>>().len() + self.history.len() + pieces.len();
-        let lists = 36 * (self.history.len() + self.leaves.len() + chunks) + 32 * pieces.len() + self.world.len();
-        let pages = self.leaves.iter().map(|leaf| leaf.1).collect::<HashSet<_>>().len() * LEAF_BYTES;
-        let pieces: usize = pieces.values().map(|piece| piece.len()).sum();
-        let image = wire::encode(&self.image).len();
-        (HEADER + image + 64 + lists + pages + pieces) as u64 + self.roots * 32
+    /// Bytes that the state's pack takes when it alone has all of its chunks, whose lengths `pieces` gives for those of the
+    /// world: no more than this. `same` says whether equal pages are looked for, which takes time.
+    fn whole(&self, pieces: &[u64], same: bool) -> u64 {
+        let pages = match same {
+            true => self.leaves.iter().map(|leaf| leaf.1).collect::<HashSet<_>>().len(),
+            false => self.leaves.len(),
+        };
+        // All pieces of the history but the last are full.
+        let chunks = pages + self.history.len() + pieces.len();
+        let lists = 36 * (self.leaves.len() + chunks) + 32 * (self.history.len() + pieces.len()) + self.world.len();
+        let counts = 64 + wire::encode(&self.image).len();
+        (HEADER + counts + lists + pages * LEAF_BYTES) as u64 + pieces.iter().sum::<u64>() + self.roots * 32
     }
 
     /// Every chunk that the state needs.
@@ -92,12 +95,14 @@ impl Manifest {
         self.history.iter().chain(self.leaves.iter().map(|leaf| &leaf.1)).chain(&self.pieces)
     }
 
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Gives where the chunks begin.
+    fn write(&self, out: &mut dyn Write) -> io::Result<u64> {
         let bytes = wire::encode(self);
         out.write_all(MAGIC)?;
         out.write_all(&(bytes.len() as u64).to_le_bytes())?;
         out.write_all(&manifest_hash(&bytes))?;
-        out.write_all(&bytes)
+        out.write_all(&bytes)?;
+        Ok((HEADER + bytes.len()) as u64)
     }
 }
 
@@ -355,7 +360,7 @@ type Chunk<'a> = (&'a Pack, (Hash, u64, u32));
 fn write_with(manifest: &Manifest, chunks: Vec<Chunk<'_>>, out: &mut dyn Write) -> io::Result<Written> {
     let listed = chunks.iter().map(|(_, (hash, _, len))| (*hash, *len)).collect();
     let manifest = Manifest { chunks: listed, ..manifest.clone() };
-    manifest.write(out)?;
+    let begin = manifest.write(out)?;
     let mut bytes = Vec::new();
     for (pack, (_, offset, len)) in chunks {
         // No chunk is longer, and who says otherwise is not given the memory for it.
@@ -366,19 +371,21 @@ fn write_with(manifest: &Manifest, chunks: Vec<Chunk<'_>>, out: &mut dyn Write) 
         pack.source.read_at(offset, &mut bytes)?;
         out.write_all(&bytes)?;
     }
-    Ok(Written(Arc::new(manifest)))
+    Ok(Written { manifest: Arc::new(manifest), chunks: begin })
 }
 
 /// A pack that was written, until it is told where it is.
 #[derive(Clone, Debug)]
-pub struct Written(Arc<Manifest>);
+pub struct Written {
+    manifest: Arc<Manifest>,
+    chunks: u64,
+}
 
 impl Written {
     /// The pack, whose bytes `source` has now.
     #[must_use]
     pub fn at(self, source: Arc<dyn Source>) -> Pack {
-        let chunks = (HEADER + wire::encode(&*self.0).len()) as u64;
-        Pack { manifest: self.0, source, chunks }
+        Pack { manifest: self.manifest, source, chunks: self.chunks }
     }
 }
 
@@ -403,7 +410,8 @@ pub struct Draft<'a> {
     /// Pieces of the history and of the world that are written after them.
     history: Vec<Vec<u8>>,
     pieces: Vec<Piece>,
-    whole: u64,
+    /// Lengths of all of the world's pieces.
+    lens: Vec<u64>,
     tail: Vec<StateRoot>,
 }
 
@@ -420,10 +428,16 @@ impl Draft<'_> {
         self.manifest.image.step
     }
 
-    /// Bytes that its pack takes when no other has chunks of it: at least those that the state takes in any company.
-    #[must_use]
-    pub fn whole(&self) -> u64 {
-        self.whole
+    /// Whether its pack takes at most `room` bytes when no other has chunks of it; how many if not.
+    ///
+    /// # Errors
+    /// The bytes.
+    pub fn fits(&self, room: u64) -> Result<(), u64> {
+        if self.manifest.whole(&self.lens, false) <= room {
+            return Ok(());
+        }
+        let whole = self.manifest.whole(&self.lens, true);
+        if whole <= room { Ok(()) } else { Err(whole) }
     }
 
     /// Writes it.
@@ -431,7 +445,7 @@ impl Draft<'_> {
     /// # Errors
     /// What `out` says; when the checkpoint's pages end early.
     pub fn write(self, out: &mut dyn Write) -> io::Result<Drafted> {
-        self.manifest.write(out)?;
+        let chunks = self.manifest.write(out)?;
         let mut wanted = self.pages.iter();
         while let Some(batch) = self.from.next_batch() {
             for page in batch.as_chunks::<LEAF_BYTES>().0 {
@@ -445,14 +459,14 @@ impl Draft<'_> {
         }
         self.history.iter().try_for_each(|piece| out.write_all(piece))?;
         self.pieces.iter().try_for_each(|piece| out.write_all(piece))?;
-        Ok(Drafted { manifest: Arc::new(self.manifest), tail: self.tail })
+        Ok(Drafted { written: Written { manifest: Arc::new(self.manifest), chunks }, tail: self.tail })
     }
 }
 
 /// A draft that was written.
 #[derive(Debug)]
 pub struct Drafted {
-    manifest: Arc<Manifest>,
+    written: Written,
     tail: Vec<StateRoot>,
 }
 
@@ -532,17 +546,17 @@ impl Packer {
             pieces: world.pieces.keys().copied().collect(),
             chunks,
         };
-        let whole = manifest.whole(&world.pieces);
-        Draft { manifest, pages, from, history: histories, pieces, whole, tail }
+        let lens = world.pieces.values().map(|piece| piece.len() as u64).collect();
+        Draft { manifest, pages, from, history: histories, pieces, lens, tail }
     }
 
     /// Goes on from a draft whose pack is kept.
     pub fn take(&mut self, drafted: Drafted) -> Written {
-        let Drafted { manifest, tail } = drafted;
-        self.known.extend(manifest.chunks.iter().map(|chunk| chunk.0));
+        let Drafted { written, tail } = drafted;
+        self.known.extend(written.manifest.chunks.iter().map(|chunk| chunk.0));
         self.tail = tail;
-        self.last = Some(Arc::clone(&manifest));
-        Written(manifest)
+        self.last = Some(Arc::clone(&written.manifest));
+        written
     }
 
     /// Writes the pack of the next checkpoint and goes on from it.

@@ -116,7 +116,7 @@ pub(super) struct GuestArgs {
     /// Most fuel that the run may use. Default: 20 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
-    /// Most fuel of one step; a plain function is one step. Default: 4 G, as of a job, and at most what --fuel gives.
+    /// Most fuel of one step; a plain function is one step. Default: 8 G, as of a job, and at most what --fuel gives.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     step_budget: Option<u64>,
     /// Most linear memory. Default: 512 MiB.

@@ -155,7 +155,7 @@ mod tests {
 
         fn piece(&self, _: &BlobRef, _: u64) -> Result<Option<Arc<[u8]>>, String> {
             self.0.set(self.0.get() + 1);
-            Ok(Some(vec![0; PIECE as usize].into()))
+            Ok(Some([0; 64 << 10].into()))
         }
 
         fn tree(&self, _: &TreeRef) -> Result<Tree, String> {
@@ -179,6 +179,7 @@ mod tests {
         assert_eq!(read(fit), (fit + 1, LOADED_MAX), "the second goes, for the first was read again");
         assert_eq!(read(0), (fit + 1, LOADED_MAX));
         assert_eq!(read(1), (fit + 2, LOADED_MAX));
-        assert_eq!(shelf.loaded().order.len(), shelf.loaded().parts.len());
+        let loaded = shelf.loaded();
+        assert_eq!(loaded.order.len(), loaded.parts.len());
     }
 }
