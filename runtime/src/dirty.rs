@@ -202,10 +202,11 @@ mod tests {
                 map.bytes_mut()[leaf as usize * LEAF_BYTES + 9] = value;
             }
         };
-        let named = |tracker: &mut Tracker, map: &faults::tests::Map, first: bool| match tracker.changed(map.bytes(), first) {
-            Changed::All => panic!("the kernel says what was written"),
-            Changed::These(these) => these,
-        };
+        let named =
+            |tracker: &mut Tracker, map: &faults::tests::Map, first: bool| match tracker.changed(map.bytes(), first) {
+                Changed::All => panic!("the kernel says what was written"),
+                Changed::These(these) => these,
+            };
         let sampled = |tracker: &Tracker| matches!(&tracker.means, Means::Faults(faults) if faults.samples());
         write(&mut map, &mut (0..LEAVES), 1);
         assert_eq!(named(&mut tracker, &map, true).len(), LEAVES as usize);

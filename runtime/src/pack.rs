@@ -266,7 +266,8 @@ impl Packs {
     #[must_use]
     pub fn are_whole(&self) -> Vec<bool> {
         // Looked up and never gone through.
-        let known: HashSet<&Hash> = self.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| &chunk.0)).collect();
+        let known: HashSet<&Hash> =
+            self.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| &chunk.0)).collect();
         self.0.iter().map(|pack| pack.manifest.needs().all(|hash| known.contains(hash))).collect()
     }
 
@@ -535,7 +536,8 @@ impl Packer {
             }
         }
         let tail = end[end.len() / PIECE_ROOTS * PIECE_ROOTS..].iter().copied().map(StateRoot).collect();
-        let pieces = world.pieces.iter().filter(|(hash, piece)| fresh(hash, piece.len())).map(|(_, piece)| piece.clone());
+        let pieces =
+            world.pieces.iter().filter(|(hash, piece)| fresh(hash, piece.len())).map(|(_, piece)| piece.clone());
         let pieces = pieces.collect();
         let manifest = Manifest {
             image: image.clone(),

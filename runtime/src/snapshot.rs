@@ -306,8 +306,7 @@ impl Snapshot {
         }
         thread::scope(|scope| {
             let own = shares.pop();
-            let others: Vec<_> =
-                shares.into_iter().map(|share| scope.spawn(move || self.fill_share(share))).collect();
+            let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || self.fill_share(share))).collect();
             let mut done = own.map_or(Ok(()), |own| self.fill_share(own));
             // The first in the order of memory is the one that is told.
             for other in others.into_iter().rev() {

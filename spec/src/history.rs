@@ -320,7 +320,9 @@ pub enum TraceError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// It announces more roots than it has, or another number than its receipt's steps make. None was read.
-    #[error("it announces {announced} roots and has {bytes} bytes of them; its receipt's {steps} steps make {steps} and one")]
+    #[error(
+        "it announces {announced} roots and has {bytes} bytes of them; its receipt's {steps} steps make {steps} and one"
+    )]
     Count {
         /// How many it says.
         announced: u32,

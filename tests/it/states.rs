@@ -126,12 +126,20 @@ fn one_step_is_run_again_from_a_kept_state_and_held_against_the_trace() {
     }
     // Without a trace: what the run left, and with that gone what its states say.
     let replay = home.json(&["replay", "--step", "8", &module]);
-    assert_eq!((&replay["matches"], &replay["held_against"]), (&true.into(), &"run that ended here".into()), "{replay}");
+    assert_eq!(
+        (&replay["matches"], &replay["held_against"]),
+        (&true.into(), &"run that ended here".into()),
+        "{replay}"
+    );
     assert_eq!(replay["history_root"], run["history_root"], "{replay}");
     let left = packs(&home)[0].with_file_name("trace");
     fs::remove_file(&left).expect("it was left");
     let replay = home.json(&["replay", "--step", "8", &module]);
-    assert_eq!((&replay["matches"], &replay["held_against"]), (&true.into(), &"run that was kept here".into()), "{replay}");
+    assert_eq!(
+        (&replay["matches"], &replay["held_against"]),
+        (&true.into(), &"run that was kept here".into()),
+        "{replay}"
+    );
     home.run(&["replay", "--step", "11", &module]).code(3);
     home.run(&["replay", "--step", "1", "--seed", "07", &module]).code(3);
     let packs_now: Vec<_> = packs(&home).iter().map(|path| fs::read(path).expect("there")).collect();

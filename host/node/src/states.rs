@@ -319,7 +319,11 @@ impl States {
     }
 
     /// Writes a file whole or not at all; gives it to be read.
-    fn write<T>(&self, path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> Result<(T, File), StatesError> {
+    fn write<T>(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> Result<(T, File), StatesError> {
         let partial = path.with_extension("partial");
         let written = (|| {
             let file = File::options().read(true).write(true).create(true).truncate(true).open(&partial)?;
@@ -389,7 +393,8 @@ impl States {
         let all = self.packs.all();
         let (Some(from), Some(into)) = (all.get(gone), all.get(heir)) else { return Ok(()) };
         let old = self.path(from);
-        let (written, file): (Written, File) = self.write(&self.path(into), |out| self.packs.absorb(gone, heir, out))?;
+        let (written, file): (Written, File) =
+            self.write(&self.path(into), |out| self.packs.absorb(gone, heir, out))?;
         fs::remove_file(&old).map_err(failed(&old))?;
         let mut packs = all.to_vec();
         packs[heir] = written.at(Arc::new(PackFile(file)));
@@ -519,7 +524,8 @@ pub fn run_on(
         let refused = match keeper.states().resume(latest.root) {
             Ok(snapshot) => {
                 say(format!("taken up after step {}", latest.step));
-                let orders = Orders { resume: Some(Arc::new(snapshot)), keep: Some(as_keep(keeper)), ..Orders::default() };
+                let orders =
+                    Orders { resume: Some(Arc::new(snapshot)), keep: Some(as_keep(keeper)), ..Orders::default() };
                 match run(orders) {
                     Err(HostFault::Snapshot(refused)) => refused,
                     ended => return ended,
@@ -833,7 +839,10 @@ mod tests {
             let watch = &mut |_: Progress| Flow::Go;
             let run = |orders: Orders<'_>| on.0.run_with(&on.1, &on.2, &Nothing, orders, watch);
             assert_eq!(run_on(&mut states, run, &mut |what| said.push(what)).unwrap(), whole);
-            assert_eq!(said, left.last().map(|step| format!("taken up after step {step}")).into_iter().collect::<Vec<_>>());
+            assert_eq!(
+                said,
+                left.last().map(|step| format!("taken up after step {step}")).into_iter().collect::<Vec<_>>()
+            );
             assert_eq!(steps(&states), then, "what was lost was kept again");
             drop(states);
             each_can_be_taken_up(&on, root.path(), Room::DEFAULT);

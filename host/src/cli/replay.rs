@@ -78,8 +78,7 @@ pub fn run(args: ReplayArgs, ui: &Ui) -> Outcome {
         Some((_, trace)) => (trace.roots, "trace"),
         None => kept_roots(&prepared, ui)?,
     };
-    let (Some(wanted), Some(proof)) =
-        (roots.get(step as usize).copied(), HistoryProof::open(&roots, u64::from(step)))
+    let (Some(wanted), Some(proof)) = (roots.get(step as usize).copied(), HistoryProof::open(&roots, u64::from(step)))
     else {
         let last = roots.len().saturating_sub(1);
         return Err(Failure::new(Exit::NotFound, format!("the {whose} has no step {step}, its last is {last}")));
@@ -101,7 +100,8 @@ pub fn run(args: ReplayArgs, ui: &Ui) -> Outcome {
     ui.data(
         || {
             let from = from_step.map_or("the beginning".to_owned(), |from| format!("the state after step {from}"));
-            let same = if matches { format!("the same as in the {whose}") } else { format!("NOT the one in the {whose}") };
+            let same =
+                if matches { format!("the same as in the {whose}") } else { format!("NOT the one in the {whose}") };
             let pairs = [
                 ("step", step.to_string()),
                 ("run from", from),
@@ -148,12 +148,7 @@ fn look(prepared: &Prepared) -> Result<States, Failure> {
 
 /// The state after `step`, and the one that the run was begun at: the latest before it that `roots` have too and that can
 /// be taken up.
-fn again(
-    prepared: &Prepared,
-    roots: &[StateRoot],
-    step: u32,
-    ui: &Ui,
-) -> Result<(Option<u32>, StateRoot), Failure> {
+fn again(prepared: &Prepared, roots: &[StateRoot], step: u32, ui: &Ui) -> Result<(Option<u32>, StateRoot), Failure> {
     let Prepared { sandbox, program, execution, content, states: _ } = prepared;
     let agreed = |kept: &Kept| kept.step < step && roots.get(kept.step as usize) == Some(&kept.root);
     let mut kept = look(prepared)?;

@@ -55,7 +55,16 @@ mod tests {
         let said = |done, total, text: &str| Some(Said { done, total, text: text.into() });
         assert_eq!(Said::parse(&line("3 10 rows of the picture\n")), said(3, 10, "rows of the picture"));
         assert_eq!(Said::parse(&line("18446744073709551615 0 \n")), said(u64::MAX, 0, ""));
-        for other in ["3 10 x", "3 10\n", "-3 10 x\n", "+3 10 x\n", "18446744073709551616 1 x\n", "1 2 a\x1bb\n", "1 2 a\nb\n", "\n"] {
+        for other in [
+            "3 10 x",
+            "3 10\n",
+            "-3 10 x\n",
+            "+3 10 x\n",
+            "18446744073709551616 1 x\n",
+            "1 2 a\x1bb\n",
+            "1 2 a\nb\n",
+            "\n",
+        ] {
             assert_eq!(Said::parse(&line(other)), None, "{other:?}");
         }
         assert_eq!(Said::parse(b"3 10 x\n"), None);

@@ -152,7 +152,8 @@ fn what_the_official_programs_look_at_is_looked_at_by_cases() {
 
 #[test]
 fn each_difference_stands_in_the_spec_and_each_that_stands_there_is_tested() {
-    let section = SPEC.split("## 6.10").nth(1).and_then(|rest| rest.split("## 6.11").next()).expect("section 10 is there");
+    let section =
+        SPEC.split("## 6.10").nth(1).and_then(|rest| rest.split("## 6.11").next()).expect("section 10 is there");
     let written: BTreeSet<&str> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
     assert_eq!(written, differences::names().collect());
