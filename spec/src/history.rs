@@ -527,7 +527,7 @@ mod tests {
         let mut altered = bytes.clone();
         *altered.last_mut().expect("bytes") ^= 1;
         assert!(matches!(Trace::decode(&altered), Err(TraceError::Altered { .. })));
-        assert!(matches!(Trace::decode(&bytes[..bytes.len() - 1]), Err(TraceError::Decode(_))));
+        assert!(matches!(Trace::decode(&bytes[..bytes.len() - 1]), Err(TraceError::Count { .. })));
         assert_eq!(Trace::decode(&[0; 100]), Err(TraceError::Magic));
     }
 }
