@@ -189,6 +189,47 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_always_written_is_left_alone_but_for_a_sample_and_followed_again_when_that_is_quiet() {
+        const LEAVES: u32 = 2048;
+        let Some(mut map) = faults::tests::Map::new(LEAVES as usize * LEAF_BYTES) else { return };
+        let mut tracker = Tracker::new(Tracking::Faults, true, map.bytes());
+        let Means::Faults(_) = &tracker.means else {
+            eprintln!("LEFT OUT: this kernel notes no writes");
+            return;
+        };
+        let write = |map: &mut faults::tests::Map, leaves: &mut dyn Iterator<Item = u32>, value: u8| {
+            for leaf in leaves {
+                map.bytes_mut()[leaf as usize * LEAF_BYTES + 9] = value;
+            }
+        };
+        let named =
+            |tracker: &mut Tracker, map: &faults::tests::Map, first: bool| match tracker.changed(map.bytes(), first) {
+                Changed::All => panic!("the kernel says what was written"),
+                Changed::These(these) => these,
+            };
+        let sampled = |tracker: &Tracker| matches!(&tracker.means, Means::Faults(faults) if faults.samples());
+        write(&mut map, &mut (0..LEAVES), 1);
+        assert_eq!(named(&mut tracker, &map, true).len(), LEAVES as usize);
+        assert!(sampled(&tracker), "all was written at once");
+        // Whatever is written now, nothing that was is left out: not in the sample, not beside it, not at its ends.
+        for round in 2..6 {
+            let quiet = round % 2 == 0;
+            let wrote: Vec<u32> = (0..LEAVES).filter(|leaf| !quiet || leaf % 2 == 0 || leaf % 64 == 63).collect();
+            write(&mut map, &mut wrote.iter().copied(), round);
+            let these = named(&mut tracker, &map, false);
+            assert!(wrote.iter().all(|leaf| these.binary_search(leaf).is_ok()), "round {round}");
+            assert!(sampled(&tracker), "round {round}");
+        }
+        // A step that leaves the sample alone: the next is followed leaf by leaf.
+        write(&mut map, &mut [0, 5, LEAVES - 1].into_iter(), 7);
+        let these = named(&mut tracker, &map, false);
+        assert!([0, 5, LEAVES - 1].iter().all(|leaf| these.binary_search(leaf).is_ok()));
+        assert!(!sampled(&tracker), "it is followed again");
+        write(&mut map, &mut [7, LEAVES / 2].into_iter(), 8);
+        assert_eq!(named(&mut tracker, &map, false), [7, LEAVES / 2]);
+    }
+
+    #[test]
     fn every_means_names_at_least_what_was_written() {
         for tracking in Tracking::ALL {
             let map = faults::tests::Map::new(64 << 16);

@@ -79,14 +79,6 @@ pub enum HostFault {
     /// The state that the run was to be taken up at is not sound.
     #[error("the snapshot is refused: {0}")]
     Snapshot(#[from] SnapshotError),
-    /// A checkpoint could not be kept.
-    #[error("the state after step {step} could not be kept: {reason}")]
-    Keep {
-        /// Which.
-        step: u32,
-        /// Why.
-        reason: String,
-    },
     /// The caller's watch said stop.
     #[error("the run was cancelled")]
     Cancelled,

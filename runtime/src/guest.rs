@@ -90,6 +90,9 @@ impl Guest {
         let cost = self.wasi.cost(call, args, &SliceMemory(memory)).0;
         let used = pay(cost, fuel, self.meter, &self.live)?;
         let done = self.wasi.call(call, args, &mut SliceMemory(memory), &self.content, Fuel(used));
+        if let Some(said) = self.wasi.take_said() {
+            self.live.set_said(said);
+        }
         done.map(samebit_wasi::Errno::to_i32).map_err(|stop| match stop {
             Stop::Exit(code) => Halt::Exit(code),
             Stop::HostFault(reason) => Halt::Content(reason),

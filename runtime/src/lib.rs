@@ -45,8 +45,8 @@ pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
 pub use samebit_tensor::{Backend, Cpu, Oracle};
-pub use samebit_wasi::{Content, PIECE, Saved};
-pub use snapshot::{Checkpoint, Keep, Snapshot, SnapshotError};
+pub use samebit_wasi::{Content, PIECE, Piece, Said, Saved};
+pub use snapshot::{Checkpoint, Held, Keep, Pages, Snapshot, SnapshotError, Source};
 
 use engine::{Code, Engine};
 use samebit_spec::{
@@ -125,6 +125,14 @@ pub struct Orders<'a> {
     pub resume: Option<Arc<Snapshot>>,
     /// Keeps states on the way.
     pub keep: Option<&'a mut dyn Keep>,
+    /// Hears what the guest says of its progress: the last of it, at each root and a few times a second.
+    pub hear: Option<&'a mut dyn FnMut(Said)>,
+}
+
+impl core::fmt::Debug for Orders<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Orders").field("resume", &self.resume).finish_non_exhaustive()
+    }
 }
 
 /// Where instances get their memory from.

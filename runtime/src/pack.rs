@@ -4,20 +4,20 @@
 //! the run has: pages of memory, pieces of the guest's files and output, pieces of the history. A chunk is named by its
 //! hash, so any set of packs that has all chunks of a state can give it, and packs can be merged.
 
-use crate::{
-    dirty,
-    snapshot::{At, Checkpoint, Snapshot, SnapshotError},
-};
+use crate::snapshot::{At, Checkpoint, Pages, Snapshot, SnapshotError, Source};
 use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::{
     id::StateRoot,
     param,
-    state::{LEAF_BYTES, StateImage},
+    state::{LEAF_BYTES, StateImage, memory_leaf},
     wire,
 };
+use samebit_wasi::{Piece, piece_hash};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    io::{self, Read, Write},
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fmt,
+    io::{self, Write},
     sync::Arc,
 };
 
@@ -76,17 +76,33 @@ struct Manifest {
 }
 
 impl Manifest {
+    /// Bytes that the state's pack takes when it alone has all of its chunks, whose lengths `pieces` gives for those of the
+    /// world: no more than this. `same` says whether equal pages are looked for, which takes time.
+    fn whole(&self, pieces: &[u64], same: bool) -> u64 {
+        let pages = match same {
+            true => self.leaves.iter().map(|leaf| leaf.1).collect::<HashSet<_>>().len(),
+            false => self.leaves.len(),
+        };
+        // All pieces of the history but the last are full.
+        let chunks = pages + self.history.len() + pieces.len();
+        let lists = 36 * (self.leaves.len() + chunks) + 32 * (self.history.len() + pieces.len()) + self.world.len();
+        let counts = 64 + wire::encode(&self.image).len();
+        (HEADER + counts + lists + pages * LEAF_BYTES) as u64 + pieces.iter().sum::<u64>() + self.roots * 32
+    }
+
     /// Every chunk that the state needs.
     fn needs(&self) -> impl Iterator<Item = &Hash> {
         self.history.iter().chain(self.leaves.iter().map(|leaf| &leaf.1)).chain(&self.pieces)
     }
 
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Gives where the chunks begin.
+    fn write(&self, out: &mut dyn Write) -> io::Result<u64> {
         let bytes = wire::encode(self);
         out.write_all(MAGIC)?;
         out.write_all(&(bytes.len() as u64).to_le_bytes())?;
         out.write_all(&manifest_hash(&bytes))?;
-        out.write_all(&bytes)
+        out.write_all(&bytes)?;
+        Ok((HEADER + bytes.len()) as u64)
     }
 }
 
@@ -98,54 +114,70 @@ fn history_piece(bytes: &[u8]) -> Hash {
     wire::derive("samebit/v1/pack-history", bytes)
 }
 
-/// A pack that was read. Its chunks are held against their hashes when they are used.
-#[derive(Clone, Debug)]
+/// A pack: what it says of its state, and where its chunks are. They are held against their hashes when they are used.
+#[derive(Clone)]
 pub struct Pack {
-    manifest: Manifest,
-    bytes: Arc<Vec<u8>>,
+    manifest: Arc<Manifest>,
+    source: Arc<dyn Source>,
     /// Where its chunks begin.
-    chunks: usize,
+    chunks: u64,
+}
+
+impl fmt::Debug for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pack").field("root", &self.root()).field("step", &self.step()).finish_non_exhaustive()
+    }
 }
 
 impl Pack {
-    /// Reads one of `len` bytes from a file.
+    /// Reads what one of `len` bytes says of its state.
     ///
     /// # Errors
-    /// What the file says, or [`PackError`] as its source.
-    pub fn read_from(file: &mut dyn Read, len: u64) -> io::Result<Self> {
-        let mut bytes = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
-        dirty::prefer_large_pages(bytes.as_ptr(), bytes.capacity());
-        file.take(len).read_to_end(&mut bytes)?;
-        Self::read(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    /// What its source says, or [`PackError`] as an error's inner one.
+    pub fn open(source: Arc<dyn Source>, len: u64) -> io::Result<Self> {
+        let refused = |error: PackError| io::Error::new(io::ErrorKind::InvalidData, error);
+        let short = |wanted: u64| refused(PackError::Short { found: len, wanted });
+        if len < HEADER as u64 {
+            return Err(short(HEADER as u64));
+        }
+        let mut header = [0; HEADER];
+        source.read_at(0, &mut header)?;
+        let (magic, rest) = header.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err(refused(PackError::Magic));
+        }
+        let (announced, hash) = rest.split_at(8);
+        let announced = announced.try_into().map(u64::from_le_bytes).map_err(|_| refused(PackError::Magic))?;
+        let end = announced.checked_add(HEADER as u64).ok_or_else(|| short(u64::MAX))?;
+        // Nothing is set aside for more bytes than there are.
+        if end > len {
+            return Err(short(end));
+        }
+        let mut manifest = vec![0; usize::try_from(announced).map_err(io::Error::other)?];
+        source.read_at(HEADER as u64, &mut manifest)?;
+        if manifest_hash(&manifest) != hash {
+            return Err(refused(PackError::Manifest));
+        }
+        let manifest: Manifest = wire::decode(&manifest).map_err(|_| refused(PackError::Manifest))?;
+        let chunks: u64 = manifest.chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
+        let wanted = end.saturating_add(chunks);
+        match len.checked_sub(wanted) {
+            None => Err(short(wanted)),
+            Some(0) => Ok(Self { manifest: Arc::new(manifest), source, chunks: end }),
+            Some(more) => Err(refused(PackError::Long { more })),
+        }
     }
 
-    /// Reads one.
+    /// One that is in memory.
     ///
     /// # Errors
     /// [`PackError`].
     pub fn read(bytes: Vec<u8>) -> Result<Self, PackError> {
-        let short = |wanted: usize| PackError::Short { found: bytes.len() as u64, wanted: wanted as u64 };
-        let header = bytes.get(..HEADER).ok_or_else(|| short(HEADER))?;
-        let (magic, rest) = header.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(PackError::Magic);
-        }
-        let (len, hash) = rest.split_at(8);
-        let len = len.try_into().map(u64::from_le_bytes).map_err(|_| PackError::Magic)?;
-        let end = usize::try_from(len).ok().and_then(|len| len.checked_add(HEADER)).ok_or_else(|| short(usize::MAX))?;
-        let manifest = bytes.get(HEADER..end).ok_or_else(|| short(end))?;
-        if manifest_hash(manifest) != hash {
-            return Err(PackError::Manifest);
-        }
-        let manifest: Manifest = wire::decode(manifest).map_err(|_| PackError::Manifest)?;
-        let chunks: u64 = manifest.chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
-        let (found, wanted) = (bytes.len() as u64, (end as u64).saturating_add(chunks));
-        match found.checked_sub(wanted) {
-            None => return Err(PackError::Short { found, wanted }),
-            Some(0) => {}
-            Some(more) => return Err(PackError::Long { more }),
-        }
-        Ok(Self { manifest, bytes: Arc::new(bytes), chunks: end })
+        let len = bytes.len() as u64;
+        Self::open(Arc::new(bytes), len).map_err(|error| {
+            let refused = error.into_inner().and_then(|inner| inner.downcast::<PackError>().ok());
+            refused.map_or(PackError::Short { found: len, wanted: len }, |refused| *refused)
+        })
     }
 
     /// The state that it describes.
@@ -160,21 +192,10 @@ impl Pack {
         self.manifest.image.step
     }
 
-    /// Lets go of the chunks, and keeps what it says of its state.
-    pub fn lighten(&mut self) {
-        self.bytes = Arc::new(self.bytes[..self.chunks.min(self.bytes.len())].to_vec());
-    }
-
-    /// The pack itself; without its chunks where it was lightened.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// Bytes of it, chunks included.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.chunks as u64 + self.manifest.chunks.iter().map(|chunk| u64::from(chunk.1)).sum::<u64>()
+        self.chunks + self.manifest.chunks.iter().map(|chunk| u64::from(chunk.1)).sum::<u64>()
     }
 
     /// Never: a pack has a manifest.
@@ -183,13 +204,38 @@ impl Pack {
         self.len() == 0
     }
 
+    /// Its chunks that are not what their hashes say, or cannot be read. Reads all of it.
+    #[must_use]
+    pub fn altered(&self) -> BTreeSet<Hash> {
+        let mut bytes = Vec::new();
+        let mut sound = |hash: &Hash, offset: u64, len: u32| {
+            if len as usize > LEAF_BYTES {
+                return false;
+            }
+            bytes.resize(len as usize, 0);
+            // A manifest does not say what kind each is.
+            self.source.read_at(offset, &mut bytes).is_ok()
+                && [memory_leaf(&bytes), piece_hash(&bytes), history_piece(&bytes)].contains(hash)
+        };
+        self.chunks().filter(|(hash, offset, len)| !sound(hash, *offset, *len)).map(|chunk| chunk.0).collect()
+    }
+
+    /// Writes it without `lost` chunks.
+    ///
+    /// # Errors
+    /// What its source or `out` says.
+    pub fn write_without(&self, lost: &BTreeSet<Hash>, out: &mut dyn Write) -> io::Result<Written> {
+        let kept = self.chunks().filter(|chunk| !lost.contains(&chunk.0)).map(|chunk| (self, chunk));
+        write_with(&self.manifest, kept.collect(), out)
+    }
+
     /// Its chunks, each with where it is.
-    fn chunks(&self) -> impl Iterator<Item = (Hash, usize, usize)> {
+    fn chunks(&self) -> impl Iterator<Item = (Hash, u64, u32)> {
         let mut at = self.chunks;
         self.manifest.chunks.iter().map(move |(hash, len)| {
             let offset = at;
-            at += *len as usize;
-            (*hash, offset, *len as usize)
+            at += u64::from(*len);
+            (*hash, offset, *len)
         })
     }
 }
@@ -216,43 +262,67 @@ impl Packs {
         &self.0
     }
 
+    /// Of each pack, in order: whether all chunks of its state are there.
+    #[must_use]
+    pub fn are_whole(&self) -> Vec<bool> {
+        // Looked up and never gone through.
+        let known: HashSet<&Hash> =
+            self.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| &chunk.0)).collect();
+        self.0.iter().map(|pack| pack.manifest.needs().all(|hash| known.contains(hash))).collect()
+    }
+
     /// Puts the state of `root` together. It is held against the root when it is taken up.
     ///
     /// # Errors
     /// [`SnapshotError`].
     pub fn snapshot(&self, root: StateRoot) -> Result<Snapshot, SnapshotError> {
         let missing = |what: String| SnapshotError::Missing { what };
-        let pack = self.0.iter().find(|pack| pack.root() == root).ok_or_else(|| missing(root.to_string()))?;
-        // Looked up and never gone through.
-        let mut places = HashMap::new();
-        for (number, pack) in self.0.iter().enumerate() {
-            for (hash, offset, len) in pack.chunks() {
-                places.entry(hash).or_insert(At { pack: number, offset, len });
-            }
-        }
-        let Manifest { image, roots: count, history, leaves, world, pieces, chunks: _ } = pack.manifest.clone();
-        let find = |hash: &Hash, what: &dyn Fn() -> String| places.get(hash).copied().ok_or_else(|| missing(what()));
+        let own = self.0.iter().position(|pack| pack.root() == root).ok_or_else(|| missing(root.to_string()))?;
+        let Manifest { image, roots: count, history, leaves, world, pieces, chunks: _ } = &*self.0[own].manifest;
+        // A pack has its chunks in the order of its leaves, so most are found by going along. The rest is looked up, and
+        // never gone through.
+        let mut along = self.0[own].chunks().peekable();
+        let places = OnceCell::new();
+        let look_up = |hash: &Hash| {
+            let places: &HashMap<Hash, At> = places.get_or_init(|| {
+                let mut places = HashMap::new();
+                for (number, pack) in self.0.iter().enumerate() {
+                    for (hash, offset, len) in pack.chunks() {
+                        places.entry(hash).or_insert(At { pack: number, offset, len });
+                    }
+                }
+                places
+            });
+            places.get(hash).copied()
+        };
+        let mut find = |hash: &Hash, what: &dyn Fn() -> String| match along.next_if(|chunk| chunk.0 == *hash) {
+            Some((_, offset, len)) => Ok(At { pack: own, offset, len }),
+            None => look_up(hash).ok_or_else(|| missing(what())),
+        };
         let leaves = leaves
-            .into_iter()
-            .map(|(leaf, hash)| Ok((leaf, hash, find(&hash, &|| format!("page {leaf}"))?)))
+            .iter()
+            .map(|(leaf, hash)| Ok((*leaf, *hash, find(hash, &|| format!("page {leaf}"))?)))
+            .collect::<Result<Vec<_>, SnapshotError>>()?;
+        let history = history
+            .iter()
+            .map(|hash| Ok((*hash, find(hash, &|| "a piece of the history".to_string())?)))
             .collect::<Result<Vec<_>, SnapshotError>>()?;
         let pieces = pieces
-            .into_iter()
-            .map(|hash| Ok((hash, find(&hash, &|| "a piece of a file".to_string())?)))
+            .iter()
+            .map(|hash| Ok((*hash, find(hash, &|| "a piece of a file".to_string())?)))
             .collect::<Result<BTreeMap<_, _>, SnapshotError>>()?;
-        let packs = self.0.iter().map(|pack| Arc::clone(&pack.bytes)).collect();
+        let packs = self.0.iter().map(|pack| Arc::clone(&pack.source)).collect();
+        let (image, world) = (image.clone(), world.clone());
         let mut snapshot = Snapshot { image, roots: Vec::new(), leaves, world, pieces, packs };
         let mut roots = Vec::new();
-        for piece in &history {
-            let at = find(piece, &|| "a piece of the history".to_string())?;
-            let bytes = snapshot.at(at).unwrap_or_default();
-            let altered = SnapshotError::History { what: "a piece of it was altered" };
-            if history_piece(bytes) != *piece {
-                return Err(altered);
+        for (hash, at) in history {
+            let bytes = snapshot.at(at, &|| "a piece of the history".to_string())?;
+            if history_piece(&bytes) != hash {
+                return Err(SnapshotError::History { what: "a piece of it was altered" });
             }
             roots.extend(bytes.as_chunks::<32>().0.iter().copied().map(StateRoot));
         }
-        if roots.len() as u64 != count {
+        if roots.len() as u64 != *count {
             return Err(SnapshotError::History { what: "it has another length than it says" });
         }
         snapshot.roots = roots;
@@ -265,41 +335,140 @@ impl Packs {
         self.0.iter().rev().find(|pack| pack.step() <= step).map(Pack::root)
     }
 
-    /// Writes the pack after the `number`-th anew, with the chunks of that one which another one needs, so that the
-    /// `number`-th can go.
+    /// Writes the pack number `heir` anew, with what the states of all packs but number `gone` need of the chunks of these
+    /// two and nothing else, so that number `gone` can go. Gives what [`Pack::open`] gives of what was written.
     ///
     /// # Errors
     /// What `out` says.
-    pub fn absorb(&self, number: usize, out: &mut dyn Write) -> io::Result<()> {
-        let (Some(gone), Some(heir)) = (self.0.get(number), self.0.get(number + 1)) else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "no pack comes after it"));
+    pub fn absorb(&self, gone: usize, heir: usize, out: &mut dyn Write) -> io::Result<Written> {
+        let (Some(from), Some(into), true) = (self.0.get(gone), self.0.get(heir), gone != heir) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "there are no two such packs"));
         };
         // An earlier state may need a chunk of a later pack: a run that was kept at another pace lies over this one.
-        let others = self.0.iter().enumerate().filter(|(at, _)| *at != number);
-        let needed: BTreeSet<&Hash> = others.flat_map(|(_, pack)| pack.manifest.needs()).collect();
-        let has: BTreeSet<Hash> = heir.manifest.chunks.iter().map(|chunk| chunk.0).collect();
-        let moved = gone.chunks().filter(|chunk| needed.contains(&chunk.0) && !has.contains(&chunk.0));
-        let moved: Vec<_> = moved.collect();
-        let mut manifest = heir.manifest.clone();
-        let lens = moved.iter().map(|(hash, _, len)| (*hash, u32::try_from(*len).unwrap_or(u32::MAX)));
-        manifest.chunks.extend(lens);
-        manifest.write(out)?;
-        out.write_all(&heir.bytes[heir.chunks..])?;
-        for (_, offset, len) in moved {
-            let chunk = gone.bytes.get(offset..offset + len);
-            out.write_all(chunk.ok_or_else(|| io::Error::other("the pack that goes was lightened"))?)?;
+        let others = self.0.iter().enumerate().filter(|(at, _)| *at != gone);
+        let needed: HashSet<&Hash> = others.flat_map(|(_, pack)| pack.manifest.needs()).collect();
+        let mut has = HashSet::new();
+        let both = into.chunks().map(|chunk| (into, chunk)).chain(from.chunks().map(|chunk| (from, chunk)));
+        let kept = both.filter(|(_, chunk)| needed.contains(&chunk.0) && has.insert(chunk.0));
+        write_with(&into.manifest, kept.collect(), out)
+    }
+}
+
+/// A pack and one of its chunks: hash, where, length.
+type Chunk<'a> = (&'a Pack, (Hash, u64, u32));
+
+/// Writes a pack of `manifest`'s state that has these chunks.
+fn write_with(manifest: &Manifest, chunks: Vec<Chunk<'_>>, out: &mut dyn Write) -> io::Result<Written> {
+    let listed = chunks.iter().map(|(_, (hash, _, len))| (*hash, *len)).collect();
+    let manifest = Manifest { chunks: listed, ..manifest.clone() };
+    let begin = manifest.write(out)?;
+    let mut bytes = Vec::new();
+    for (pack, (_, offset, len)) in chunks {
+        // No chunk is longer, and who says otherwise is not given the memory for it.
+        if len as usize > LEAF_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a chunk of {len} bytes")));
         }
-        Ok(())
+        bytes.resize(len as usize, 0);
+        pack.source.read_at(offset, &mut bytes)?;
+        out.write_all(&bytes)?;
+    }
+    Ok(Written { manifest: Arc::new(manifest), chunks: begin })
+}
+
+/// A pack that was written, until it is told where it is.
+#[derive(Clone, Debug)]
+pub struct Written {
+    manifest: Arc<Manifest>,
+    chunks: u64,
+}
+
+impl Written {
+    /// The pack, whose bytes `source` has now.
+    #[must_use]
+    pub fn at(self, source: Arc<dyn Source>) -> Pack {
+        Pack { manifest: self.manifest, source, chunks: self.chunks }
     }
 }
 
 /// Makes packs of checkpoints, one after another.
 #[derive(Clone, Debug, Default)]
 pub struct Packer {
-    leaves: BTreeMap<u32, Hash>,
-    roots: Vec<StateRoot>,
+    /// What the last pack said.
+    last: Option<Arc<Manifest>>,
+    /// The roots of its last piece of history, if that is not full.
+    tail: Vec<StateRoot>,
     /// Chunks that are in a pack already.
     known: BTreeSet<Hash>,
+}
+
+/// A pack that is about to be written. The packer does not know of it before [`Packer::take`].
+#[derive(Debug)]
+pub struct Draft<'a> {
+    manifest: Manifest,
+    /// Of each page in the checkpoint, in order: whether it is written.
+    pages: Vec<bool>,
+    from: &'a mut Pages,
+    /// Pieces of the history and of the world that are written after them.
+    history: Vec<Vec<u8>>,
+    pieces: Vec<Piece>,
+    /// Lengths of all of the world's pieces.
+    lens: Vec<u64>,
+    tail: Vec<StateRoot>,
+}
+
+impl Draft<'_> {
+    /// The state.
+    #[must_use]
+    pub fn root(&self) -> StateRoot {
+        self.manifest.image.root()
+    }
+
+    /// Steps taken to it.
+    #[must_use]
+    pub fn step(&self) -> u32 {
+        self.manifest.image.step
+    }
+
+    /// Whether its pack takes at most `room` bytes when no other has chunks of it; how many if not.
+    ///
+    /// # Errors
+    /// The bytes.
+    pub fn fits(&self, room: u64) -> Result<(), u64> {
+        if self.manifest.whole(&self.lens, false) <= room {
+            return Ok(());
+        }
+        let whole = self.manifest.whole(&self.lens, true);
+        if whole <= room { Ok(()) } else { Err(whole) }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// What `out` says; when the checkpoint's pages end early.
+    pub fn write(self, out: &mut dyn Write) -> io::Result<Drafted> {
+        let chunks = self.manifest.write(out)?;
+        let mut wanted = self.pages.iter();
+        while let Some(batch) = self.from.next_batch() {
+            for page in batch.as_chunks::<LEAF_BYTES>().0 {
+                if *wanted.next().ok_or_else(|| io::Error::other("a checkpoint with more pages than leaves"))? {
+                    out.write_all(page)?;
+                }
+            }
+        }
+        if wanted.next().is_some() {
+            return Err(io::Error::other("a checkpoint with fewer pages than leaves"));
+        }
+        self.history.iter().try_for_each(|piece| out.write_all(piece))?;
+        self.pieces.iter().try_for_each(|piece| out.write_all(piece))?;
+        Ok(Drafted { written: Written { manifest: Arc::new(self.manifest), chunks }, tail: self.tail })
+    }
+}
+
+/// A draft that was written.
+#[derive(Debug)]
+pub struct Drafted {
+    written: Written,
+    tail: Vec<StateRoot>,
 }
 
 impl Packer {
@@ -318,11 +487,18 @@ impl Packer {
     /// For a run that is taken up at `snapshot`, whose packs `packs` are kept.
     #[must_use]
     pub fn after(snapshot: &Snapshot, packs: &Packs) -> Self {
-        Self {
+        let roots: Vec<Hash> = snapshot.roots.iter().map(|root| root.0).collect();
+        let full = roots.len() / PIECE_ROOTS * PIECE_ROOTS;
+        let last = Manifest {
+            image: snapshot.image.clone(),
+            roots: roots.len() as u64,
+            history: roots.chunks(PIECE_ROOTS).map(|piece| history_piece(piece.as_flattened())).collect(),
             leaves: snapshot.leaves.iter().map(|leaf| (leaf.0, leaf.1)).collect(),
-            roots: snapshot.roots.clone(),
-            known: packs.known(),
-        }
+            world: Vec::new(),
+            pieces: BTreeSet::new(),
+            chunks: Vec::new(),
+        };
+        Self { last: Some(Arc::new(last)), tail: snapshot.roots[full..].to_vec(), known: packs.known() }
     }
 
     /// Takes for known what `packs` have and nothing else: a chunk that went with its pack is written again when a state
@@ -331,48 +507,85 @@ impl Packer {
         self.known = packs.known();
     }
 
-    /// Writes the pack of the next checkpoint. After an error the packer is of no further use.
-    ///
-    /// # Errors
-    /// What `out` says.
-    pub fn pack(&mut self, checkpoint: Checkpoint, out: &mut dyn Write) -> io::Result<()> {
-        let Checkpoint { image, roots, leaves, pages, world } = checkpoint;
-        let mut new: Vec<(Hash, &[u8])> = Vec::new();
-        let mut pages = pages.as_chunks::<LEAF_BYTES>().0.iter();
-        for (leaf, hash) in leaves {
-            if hash == [0; 32] {
-                self.leaves.remove(&leaf);
-                continue;
+    /// The pack of the next checkpoint: what is known already is left out.
+    pub fn draft<'a>(&self, checkpoint: &'a mut Checkpoint) -> Draft<'a> {
+        let Checkpoint { image, roots, leaves, pages: from, world } = checkpoint;
+        let (mut new, mut chunks) = (HashSet::new(), Vec::new());
+        let mut fresh = |hash: &Hash, len: usize| {
+            let fresh = !self.known.contains(hash) && new.insert(*hash);
+            if fresh {
+                chunks.push((*hash, u32::try_from(len).unwrap_or(u32::MAX)));
             }
-            let page = pages.next().ok_or_else(|| io::Error::other("a checkpoint with fewer pages than leaves"))?;
-            self.leaves.insert(leaf, hash);
-            if self.known.insert(hash) {
-                new.push((hash, page));
-            }
-        }
-        self.roots.extend(roots);
-        let flat: Vec<Hash> = self.roots.iter().map(|root| root.0).collect();
-        let mut history = Vec::new();
-        for piece in flat.chunks(PIECE_ROOTS) {
+            fresh
+        };
+        let held = leaves.iter().filter(|leaf| leaf.1 != [0; 32]);
+        let pages = held.map(|leaf| fresh(&leaf.1, LEAF_BYTES)).collect();
+
+        let before = self.last.as_deref();
+        let count = before.map_or(0, |last| last.roots) + roots.len() as u64;
+        let full = before.map_or(0, |last| last.history.len() - usize::from(!self.tail.is_empty()));
+        let mut history = before.map_or_else(Vec::new, |last| last.history[..full].to_vec());
+        let end: Vec<Hash> = self.tail.iter().chain(&*roots).map(|root| root.0).collect();
+        let mut histories = Vec::new();
+        for piece in end.chunks(PIECE_ROOTS) {
             let piece = piece.as_flattened();
             let hash = history_piece(piece);
             history.push(hash);
-            if self.known.insert(hash) {
-                new.push((hash, piece));
+            if fresh(&hash, piece.len()) {
+                histories.push(piece.to_vec());
             }
         }
-        for (hash, piece) in &world.pieces {
-            if self.known.insert(*hash) {
-                new.push((*hash, piece));
-            }
-        }
-        let chunks = new.iter().map(|(hash, bytes)| (*hash, u32::try_from(bytes.len()).unwrap_or(u32::MAX))).collect();
-        let leaves = self.leaves.iter().map(|(leaf, hash)| (*leaf, *hash)).collect();
-        let roots = self.roots.len() as u64;
-        let manifest = Manifest { image, roots, history, leaves, world: world.image, pieces: world.named, chunks };
-        manifest.write(out)?;
-        new.into_iter().try_for_each(|(_, bytes)| out.write_all(bytes))
+        let tail = end[end.len() / PIECE_ROOTS * PIECE_ROOTS..].iter().copied().map(StateRoot).collect();
+        let pieces =
+            world.pieces.iter().filter(|(hash, piece)| fresh(hash, piece.len())).map(|(_, piece)| piece.clone());
+        let pieces = pieces.collect();
+        let manifest = Manifest {
+            image: image.clone(),
+            roots: count,
+            history,
+            leaves: merged(before.map_or(&[], |last| &last.leaves), leaves),
+            world: world.image.clone(),
+            pieces: world.pieces.keys().copied().collect(),
+            chunks,
+        };
+        let lens = world.pieces.values().map(|piece| piece.len() as u64).collect();
+        Draft { manifest, pages, from, history: histories, pieces, lens, tail }
     }
+
+    /// Goes on from a draft whose pack is kept.
+    pub fn take(&mut self, drafted: Drafted) -> Written {
+        let Drafted { written, tail } = drafted;
+        self.known.extend(written.manifest.chunks.iter().map(|chunk| chunk.0));
+        self.tail = tail;
+        self.last = Some(Arc::clone(&written.manifest));
+        written
+    }
+
+    /// Writes the pack of the next checkpoint and goes on from it.
+    ///
+    /// # Errors
+    /// What `out` says; the packer is as it was.
+    pub fn pack(&mut self, checkpoint: &mut Checkpoint, out: &mut dyn Write) -> io::Result<Written> {
+        let drafted = self.draft(checkpoint).write(out)?;
+        Ok(self.take(drafted))
+    }
+}
+
+/// Leaves as they were with those that are other now; what is zeros is left out.
+fn merged(before: &[(u32, Hash)], changed: &[(u32, Hash)]) -> Vec<(u32, Hash)> {
+    let mut leaves = Vec::with_capacity(before.len() + changed.len());
+    let mut before = before.iter().peekable();
+    for leaf in changed {
+        while let Some(same) = before.next_if(|same| same.0 < leaf.0) {
+            leaves.push(*same);
+        }
+        let _ = before.next_if(|same| same.0 == leaf.0);
+        if leaf.1 != [0; 32] {
+            leaves.push(*leaf);
+        }
+    }
+    leaves.extend(before);
+    leaves
 }
 
 /// Most steps that a history can have, so that a pack's count is a number of 32 bits.

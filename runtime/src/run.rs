@@ -5,12 +5,13 @@
 //! its state is committed, or it does not, and the state before it stands.
 
 use crate::{
-    Checkpoint, Content, Finished, Flow, HostFault, Program, Progress, Snapshot, SnapshotError, Tracking,
+    Checkpoint, Content, Finished, Flow, Held, HostFault, Program, Progress, Snapshot, SnapshotError, Tracking,
     dirty::{self, Tracker},
     engine::{CHUNK, Entry, Left, Machine, PAGE_BYTES},
     guest::{Guest, Halt, Meter},
-    pages::{Changed, MemoryTree, ZERO},
+    pages::{Changed, Hash, MemoryTree, ZERO},
     serve::{Live, Remote},
+    snapshot::{self, Pages},
     tensors::{Computing, Tensors},
 };
 use samebit_rewrite::Executable;
@@ -18,6 +19,7 @@ use samebit_spec::{
     abi::StepCode,
     content::{BlobRef, Tree, TreeFile, folders_begun},
     execution::{Execution, Limit, Outcome, Trap},
+    history,
     id::StateRoot,
     param,
     receipt::{Output, Receipt},
@@ -27,10 +29,7 @@ use samebit_spec::{
     unit::Fuel,
 };
 use samebit_wasi::{Config, Wasi};
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::sync::Arc;
 
 /// Most pages that any memory may grow to: its last page stays free, so that the end of memory is a number of 32
 /// bits.
@@ -66,8 +65,8 @@ pub(crate) fn run(
                 return Err(SnapshotError::Execution { wanted, found }.into());
             }
             let piece = |hash: &[u8; 32]| {
-                let at = snapshot.pieces.get(hash).and_then(|at| snapshot.at(*at));
-                at.map(<[u8]>::to_vec).ok_or_else(|| "it is in none of the packs".to_string())
+                let at = snapshot.pieces.get(hash).ok_or_else(|| "it is in none of the packs".to_string())?;
+                snapshot.at(*at, &|| "it".to_string()).map_err(|error| error.to_string())
             };
             let (world, live_tensors) = Tensors::split(&snapshot.world)?;
             let wasi =
@@ -75,7 +74,9 @@ pub(crate) fn run(
             let memory = u64::from(snapshot.image.memory_pages) * PAGE_BYTES;
             let left = execution.limits.memory.0.saturating_sub(memory);
             tensors.restore(&live_tensors, &snapshot.image.tensors, left, &mut { piece })?;
-            (wasi, Committed { image: snapshot.image.clone(), history: snapshot.roots.clone() })
+            let history = snapshot.roots.clone();
+            let past = history.iter().fold([0; 32], |past, root| history::past(&past, root));
+            (wasi, Committed { image: snapshot.image.clone(), history, past })
         }
     };
     if u64::from(executable.memory_min_pages) * PAGE_BYTES > execution.limits.memory.0 {
@@ -100,14 +101,12 @@ pub(crate) fn run(
         tree: MemoryTree::new(),
         changed: Vec::new(),
         told: 0,
-        checking: None,
         machine: program.code.machine(guest)?,
         execution,
         executable,
         way,
     };
     let outcome = run.drive(&mut ledger, &content)?;
-    run.checked()?;
     ledger.finish(outcome, &run.machine.guest().wasi, &content)
 }
 
@@ -138,6 +137,8 @@ fn world(execution: &Execution, content: &Remote) -> Result<Config, HostFault> {
 struct Committed {
     image: StateImage,
     history: Vec<StateRoot>,
+    /// What the next state says of them.
+    past: [u8; 32],
 }
 
 impl Committed {
@@ -146,6 +147,7 @@ impl Committed {
         let image = StateImage {
             execution: execution.id(),
             step: 0,
+            past: [0; 32],
             fuel: Fuel::ZERO,
             memory_pages: 0,
             memory: MemoryRoot::default(),
@@ -156,14 +158,22 @@ impl Committed {
             stdout: wasi.stdout_blob(),
             tensors: Vec::new(),
         };
-        Self { image, history: Vec::new() }
+        Self { image, history: Vec::new(), past: [0; 32] }
+    }
+
+    /// Names the state as it is.
+    fn push(&mut self) {
+        self.image.past = self.past;
+        let root = self.image.root();
+        self.past = history::past(&self.past, &root);
+        self.history.push(root);
     }
 
     /// Commits to the state before the stretch once more, with the fuel that the stretch used.
     fn repeat(&mut self, step: u32, fuel: u64) {
         self.image.step = step;
         self.image.fuel = Fuel(fuel);
-        self.history.push(self.image.root());
+        self.push();
     }
 
     /// The result. Output is what host calls have written, those of a stretch that did not end included: unlike
@@ -242,8 +252,6 @@ struct Run<'a> {
     changed: Vec<bool>,
     /// Roots that they have had.
     told: usize,
-    /// Holds the pages that the run began with against their hashes, beside the first step.
-    checking: Option<JoinHandle<Result<(), SnapshotError>>>,
     machine: Box<dyn Machine>,
     execution: &'a Execution,
     executable: &'a Executable,
@@ -261,15 +269,10 @@ impl Run<'_> {
                 if step >= self.execution.limits.steps {
                     return Ok(Outcome::Exhausted { limit: Limit::Steps });
                 }
-                // A fault that follows from a damaged state is named by the damage.
-                let end = self.stretch(Self::step);
-                self.checked()?;
-                (step + 1, end?)
+                (step + 1, self.stretch(Self::step)?)
             }
         };
         loop {
-            // Nothing is told that follows from a state which was not checked.
-            self.checked()?;
             let used = self.machine.guest().meter.used;
             match end {
                 End::Returned(_) | End::Exited(_) => self.commit(ledger, step)?,
@@ -284,8 +287,7 @@ impl Run<'_> {
                 return Err(HostFault::Cancelled);
             }
             if wanted && matches!(end, End::Returned(StepCode::More)) {
-                let checkpoint = self.checkpoint(ledger);
-                content.keep(checkpoint).map_err(|reason| HostFault::Keep { step, reason })?;
+                self.checkpoint(ledger, content);
             }
             match end {
                 End::Returned(StepCode::More) => {}
@@ -450,7 +452,7 @@ impl Run<'_> {
         ledger.image.fuel = Fuel(guest.meter.used);
         ledger.image.wasi = guest.wasi.root();
         ledger.image.stdout = guest.wasi.stdout_blob();
-        ledger.history.push(ledger.image.root());
+        ledger.push();
         Ok(())
     }
 }
@@ -487,31 +489,28 @@ impl Run<'_> {
         }
     }
 
-    /// What is other than at the last checkpoint.
-    fn checkpoint(&mut self, ledger: &Committed) -> Checkpoint {
-        let (memory, _) = self.machine.memory().as_chunks::<LEAF_BYTES>();
-        let (mut leaves, mut pages) = (Vec::new(), Vec::new());
-        for (leaf, changed) in (0..).zip(&mut self.changed).filter(|(_, changed)| **changed) {
-            *changed = false;
-            let hash = self.tree.leaf(leaf);
-            leaves.push((leaf, hash));
-            if hash != ZERO
-                && let Some(page) = memory.get(leaf as usize)
-            {
-                pages.extend_from_slice(page);
-            }
-        }
-        // All pieces of files: the keeper knows which of them it has, and it may have let some go.
+    /// Hands out what is other than at the last checkpoint that was kept.
+    fn checkpoint(&mut self, ledger: &Committed, content: &Remote) {
+        let changed = (0..).zip(&self.changed).filter(|(_, changed)| **changed);
+        let leaves: Vec<(u32, Hash)> = changed.map(|(leaf, _)| (leaf, self.tree.leaf(leaf))).collect();
+        let pages: Vec<u32> = leaves.iter().filter(|leaf| leaf.1 != ZERO).map(|leaf| leaf.0).collect();
         let guest = self.machine.guest();
-        let mut world = guest.wasi.save(&|_| false);
+        let mut world = guest.wasi.save();
         guest.tensors.save(&mut world);
         let roots = ledger.history.get(self.told..).unwrap_or_default().to_vec();
-        self.told = ledger.history.len();
-        Checkpoint { image: ledger.image.clone(), roots, leaves, pages, world }
+        let (sender, receiver) = Pages::channel();
+        let checkpoint = Checkpoint { image: ledger.image.clone(), roots, leaves, pages: receiver, world };
+        let held = content.keep(checkpoint, || {
+            snapshot::hand_over(self.machine.memory(), &pages, &sender);
+            drop(sender);
+        });
+        if held == Held::Kept {
+            self.changed.fill(false);
+            self.told = ledger.history.len();
+        }
     }
 
-    /// Makes the machine as it was in `snapshot`. Its pages are checked beside the first step, on another
-    /// thread.
+    /// Makes the machine as it was in `snapshot`, every byte of which is checked on the way.
     fn resume(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), HostFault> {
         self.tree = snapshot.tree(self.execution.id())?;
         let misfit = |what| HostFault::Snapshot(SnapshotError::Module { what });
@@ -544,12 +543,7 @@ impl Run<'_> {
                 page.fill(0);
             }
         }
-        for (leaf, _, at) in &snapshot.leaves {
-            let missing = SnapshotError::Page { leaf: *leaf };
-            let (page, kept) = (memory.get_mut(*leaf as usize), snapshot.page(*at));
-            let (Some(page), Some(kept)) = (page, kept) else { return Err(missing.into()) };
-            *page = *kept;
-        }
+        snapshot.fill(self.machine.memory_mut())?;
         if !self.machine.set_globals(&snapshot.image.globals)? {
             return Err(misfit("globals of other types"));
         }
@@ -558,26 +552,12 @@ impl Run<'_> {
             tracker.changed(self.machine.memory(), true);
             self.tracker = Some(tracker);
         }
-        // Beside the first step: whatever it does stays with this run until the answer is there.
-        let pages_checked = Arc::clone(snapshot);
-        let checking =
-            thread::Builder::new().name("samebit-check".to_string()).spawn(move || pages_checked.check_pages());
-        self.checking = Some(checking.map_err(|error| HostFault::Thread { reason: error.to_string() })?);
         let fuel = snapshot.image.fuel.0;
         self.machine.guest_mut().meter.used = fuel;
         let live = &self.machine.guest().live;
         live.set_step(snapshot.image.step);
         live.set_fuel(fuel);
         Ok(())
-    }
-
-    /// Waits until the pages that the run began with are checked.
-    fn checked(&mut self) -> Result<(), HostFault> {
-        match self.checking.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(error.into()),
-            Some(Err(_)) => Err(HostFault::Thread { reason: "checking the snapshot panicked".to_string() }),
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! watch stay where they are and need not be `Send`.
 
 use crate::{
-    Checkpoint, Content, Finished, Flow, HostFault, Keep, Orders, Program, Progress, Tracking,
+    Checkpoint, Content, Finished, Flow, Held, HostFault, Keep, Orders, Program, Progress, Said, Tracking,
     engine::{STACK_BYTES, STACK_HOST_BYTES},
     run::{self, Way},
     stop::Stop,
@@ -17,7 +17,7 @@ use samebit_spec::{
 };
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
@@ -34,6 +34,7 @@ pub(crate) struct Live {
     pub(crate) stop: Arc<Stop>,
     fuel: AtomicU64,
     step: AtomicU32,
+    said: Mutex<Option<Said>>,
 }
 
 impl Live {
@@ -43,6 +44,14 @@ impl Live {
 
     pub(crate) fn set_step(&self, step: u32) {
         self.step.store(step, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_said(&self, said: Said) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+    }
+
+    fn take_said(&self) -> Option<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn progress(&self) -> Progress {
@@ -56,7 +65,7 @@ enum Ask {
     Piece(BlobRef, u64, Sender<Result<Option<Arc<[u8]>>, String>>),
     Tree(TreeRef, Sender<Result<Tree, String>>),
     Go(Progress, Sender<(Flow, bool)>),
-    Keep(Box<Checkpoint>, Sender<Result<(), String>>),
+    Keep(Box<Checkpoint>, Sender<Held>),
     Done(Box<Result<Finished, HostFault>>),
 }
 
@@ -77,9 +86,14 @@ impl Remote {
         self.ask(|answer| Ask::Go(progress, answer)).unwrap_or((Flow::Stop, false))
     }
 
-    /// Has a state kept.
-    pub(crate) fn keep(&self, checkpoint: Checkpoint) -> Result<(), String> {
-        self.ask(|answer| Ask::Keep(Box::new(checkpoint), answer)).unwrap_or_else(|| Err(gone()))
+    /// Has a state kept; `feed` hands its pages over meanwhile.
+    pub(crate) fn keep(&self, checkpoint: Checkpoint, feed: impl FnOnce()) -> Held {
+        let (answer, wait) = mpsc::channel();
+        if self.asks.send(Ask::Keep(Box::new(checkpoint), answer)).is_err() {
+            return Held::Refused;
+        }
+        feed();
+        wait.recv().unwrap_or(Held::Refused)
     }
 }
 
@@ -121,7 +135,7 @@ pub(crate) fn serve(
     orders: Orders<'_>,
     watch: &mut dyn FnMut(Progress) -> Flow,
 ) -> Result<Finished, HostFault> {
-    let Orders { resume, keep } = orders;
+    let Orders { resume, keep, hear } = orders;
     let keeps = keep.is_some();
     let live = Arc::new(Live::default());
     let (asks, answers) = mpsc::channel();
@@ -143,7 +157,7 @@ pub(crate) fn serve(
         .map_err(|error| HostFault::Thread { reason: error.to_string() })?;
     // Also when the caller's content or watch panics: the guest must not go on without it.
     let _cancelling = Cancelling(&live.stop);
-    answer(&answers, &live, content, keep, watch)
+    answer(&answers, &live, content, keep, hear, watch)
 }
 
 /// Cancels the run when its caller is done with it, however that came.
@@ -160,11 +174,18 @@ fn answer(
     live: &Live,
     content: &dyn Content,
     mut keep: Option<&mut dyn Keep>,
+    mut hear: Option<&mut dyn FnMut(Said)>,
     watch: &mut dyn FnMut(Progress) -> Flow,
 ) -> Result<Finished, HostFault> {
     // A guest that stopped waiting for its answer has ended, and says so next.
     loop {
-        match asks.recv_timeout(TICK) {
+        let asked = asks.recv_timeout(TICK);
+        if let (Some(hear), Ok(Ask::Go(..) | Ask::Done(_)) | Err(RecvTimeoutError::Timeout)) = (&mut hear, &asked)
+            && let Some(said) = live.take_said()
+        {
+            hear(said);
+        }
+        match asked {
             Ok(Ask::Blob(blob, answer)) => {
                 let _ = answer.send(content.read(&blob));
             }
@@ -179,12 +200,11 @@ fn answer(
                 let wanted = keep.as_mut().is_some_and(|keep| keep.wants(progress.step));
                 let _ = answer.send((flow, wanted));
             }
-            Ok(Ask::Keep(checkpoint, answer)) => {
-                let done = match &mut keep {
-                    Some(keep) => keep.keep(*checkpoint),
-                    None => Ok(()),
-                };
-                let _ = answer.send(done);
+            Ok(Ask::Keep(mut checkpoint, answer)) => {
+                let held = keep.as_mut().map_or(Held::Refused, |keep| keep.keep(&mut checkpoint));
+                // Pages that were not wanted are not waited for.
+                drop(checkpoint);
+                let _ = answer.send(held);
             }
             Ok(Ask::Done(done)) => return *done,
             Err(RecvTimeoutError::Timeout) => match watch(live.progress()) {

@@ -144,6 +144,7 @@ fn each_root_is_the_hash_of_the_state_image_and_a_trapped_step_leaves_the_image_
         limits: execution.limits,
         stderr_kept: 0,
     });
+    let mut past = [0; 32];
     for ((index, root), progress) in (0_u32..).zip(&finished.history).zip(&seen) {
         // The third step's root has its number and its fuel, and the state that the second left.
         let count = index.min(2);
@@ -154,6 +155,7 @@ fn each_root_is_the_hash_of_the_state_image_and_a_trapped_step_leaves_the_image_
         let image = StateImage {
             execution: execution.id(),
             step: index,
+            past,
             fuel: progress.fuel,
             memory_pages: 1,
             memory: state::memory_root(&memory),
@@ -165,6 +167,7 @@ fn each_root_is_the_hash_of_the_state_image_and_a_trapped_step_leaves_the_image_
             tensors: Vec::new(),
         };
         assert_eq!(image.root(), *root, "root {index}");
+        past = samebit_spec::history::past(&past, root);
         assert_eq!(progress.root, Some(*root));
         assert_eq!(progress.step, index);
     }

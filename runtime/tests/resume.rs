@@ -4,7 +4,7 @@
 mod support;
 
 use samebit_runtime::{
-    Checkpoint, Finished, Flow, HostFault, Keep, Options, Orders, Runtime, Snapshot, SnapshotError, Tracking,
+    Checkpoint, Finished, Flow, Held, HostFault, Keep, Options, Orders, Runtime, Snapshot, SnapshotError, Tracking,
     pack::{Pack, PackError, Packer, Packs},
 };
 use samebit_spec::{
@@ -66,11 +66,14 @@ struct Packing {
     every: u32,
     packer: Packer,
     packs: Vec<Pack>,
+    bytes: Vec<Vec<u8>>,
+    /// Steps whose states are not taken.
+    refused: Vec<u32>,
 }
 
 impl Packing {
     fn new(every: u32) -> Self {
-        Self { every, packer: Packer::new(), packs: Vec::new() }
+        Self { every, packer: Packer::new(), packs: Vec::new(), bytes: Vec::new(), refused: Vec::new() }
     }
 }
 
@@ -79,11 +82,19 @@ impl Keep for Packing {
         step.is_multiple_of(self.every)
     }
 
-    fn keep(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+    fn keep(&mut self, checkpoint: &mut Checkpoint) -> Held {
+        if self.refused.contains(&checkpoint.image.step) {
+            return Held::Refused;
+        }
         let mut bytes = Vec::new();
-        self.packer.pack(checkpoint, &mut bytes).map_err(|error| error.to_string())?;
-        self.packs.push(Pack::read(bytes).map_err(|error| error.to_string())?);
-        Ok(())
+        let written = self.packer.pack(checkpoint, &mut bytes).expect("memory takes all");
+        let len = written.clone().at(Arc::new(Vec::new())).len();
+        assert_eq!(len, bytes.len() as u64);
+        let pack = Pack::read(bytes.clone()).expect("it was just written");
+        assert_eq!(pack.altered(), BTreeSet::new());
+        self.packs.push(pack);
+        self.bytes.push(bytes);
+        Held::Kept
     }
 }
 
@@ -93,7 +104,7 @@ fn run(
     resume: Option<&Snapshot>,
     keep: Option<&mut dyn Keep>,
 ) -> Result<Finished, HostFault> {
-    let orders = Orders { resume: resume.cloned().map(Arc::new), keep };
+    let orders = Orders { resume: resume.cloned().map(Arc::new), keep, hear: None };
     on.0.run_with(on.1, execution, &Store::default(), orders, &mut |_| Flow::Go)
 }
 
@@ -133,7 +144,8 @@ fn states_that_are_kept_after_a_run_was_taken_up_are_those_that_it_would_have_ke
     let (whole, packs) = kept(&program, &execution, 1);
     let first = Packs::new(packs.into_iter().take(3).collect());
     let snapshot = first.snapshot(whole.history[2]).expect("kept");
-    let mut packing = Packing { every: 2, packer: Packer::after(&snapshot, &first), packs: first.all().to_vec() };
+    let packer = Packer::after(&snapshot, &first);
+    let mut packing = Packing { packer, packs: first.all().to_vec(), ..Packing::new(2) };
     let other = program.each().last().expect("the other engine");
     assert_eq!(run(other, &execution, Some(&snapshot), Some(&mut packing)).expect("an outcome"), whole);
     let packs = Packs::new(packing.packs);
@@ -153,20 +165,33 @@ fn packs_that_go_leave_what_later_ones_need_to_their_heirs() {
     let mut packs = Packs::new(packs);
     for gone in [1, 0, 2, 0, 0] {
         let mut heir = Vec::new();
-        packs.absorb(gone, &mut heir).expect("it has an heir");
+        packs.absorb(gone, gone + 1, &mut heir).expect("it has an heir");
         let mut all = packs.all().to_vec();
         all.splice(gone..gone + 2, [Pack::read(heir).expect("sound")]);
         packs = Packs::new(all);
         let roots: Vec<StateRoot> = packs.all().iter().map(Pack::root).collect();
         for root in roots {
             let snapshot = packs.snapshot(root).expect("whole");
-            snapshot.check_pages().expect("unaltered");
             let on = program.each().next().expect("an engine");
             assert_eq!(run(on, &execution, Some(&snapshot), None).expect("an outcome"), whole);
         }
     }
     assert_eq!(packs.all().iter().map(Pack::step).collect::<Vec<_>>(), [5, 6, 7]);
-    packs.absorb(2, &mut Vec::new()).expect_err("the last has no heir");
+    packs.absorb(2, 3, &mut Vec::new()).expect_err("there is no such pack");
+    packs.absorb(2, 2, &mut Vec::new()).expect_err("it cannot be its own heir");
+    // All that is in the last one alone is what its state needs.
+    let mut alone = Vec::new();
+    for gone in [0, 0] {
+        alone.clear();
+        packs.absorb(gone, gone + 1, &mut alone).expect("it has an heir");
+        let mut all = packs.all().to_vec();
+        all.splice(gone..gone + 2, [Pack::read(alone.clone()).expect("sound")]);
+        packs = Packs::new(all);
+    }
+    let mut only = Packing { refused: (0..7).collect(), ..Packing::new(1) };
+    let on = program.each().next().expect("an engine");
+    assert_eq!(run(on, &execution, None, Some(&mut only)).expect("an outcome"), whole);
+    assert_eq!(only.bytes[0].len(), alone.len());
 }
 
 #[test]
@@ -174,7 +199,9 @@ fn an_altered_or_foreign_state_is_refused_and_the_page_is_named() {
     let program = guest();
     let execution = wanted(&program);
     let (whole, packs) = kept(&program, &execution, 4);
-    let (root, bytes) = (whole.history[4], packs.iter().map(bytes_of).collect::<Vec<_>>());
+    let mut packing = Packing::new(4);
+    run(program.each().next().expect("an engine"), &execution, None, Some(&mut packing)).expect("an outcome");
+    let (root, bytes) = (whole.history[4], packing.bytes);
     let on = program.each().next().expect("an engine");
     let refusal = |which: usize, at: usize| -> String {
         let mut bytes = bytes.clone();
@@ -217,8 +244,54 @@ fn an_altered_or_foreign_state_is_refused_and_the_page_is_named() {
     assert!(matches!(refused, Err(HostFault::Snapshot(SnapshotError::Execution { .. }))), "{refused:?}");
 }
 
-fn bytes_of(pack: &Pack) -> Vec<u8> {
-    pack.as_bytes().to_vec()
+#[test]
+fn a_state_whose_history_was_forged_and_sealed_again_is_refused() {
+    let program = guest();
+    let execution = wanted(&program);
+    let mut packing = Packing::new(4);
+    let on = program.each().next().expect("an engine");
+    let whole = run(on, &execution, None, Some(&mut packing)).expect("an outcome");
+    // The second pack ends with its piece of history: s_0 to s_4, then pieces of the files. Somebody who changes s_1 there
+    // also changes the piece's name and seals the manifest.
+    let mut bytes = packing.bytes[1].clone();
+    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|window| window == part).expect("there");
+    let roots: Vec<u8> = whole.history[..5].iter().flat_map(|root| root.0).collect();
+    let named = samebit_spec::wire::derive("samebit/v1/pack-history", &roots);
+    let mut forged = roots.clone();
+    forged[32] ^= 1;
+    let renamed = samebit_spec::wire::derive("samebit/v1/pack-history", &forged);
+    let at = find(&bytes, &roots);
+    bytes[at..at + forged.len()].copy_from_slice(&forged);
+    for _ in 0..2 {
+        let at = find(&bytes, &named);
+        bytes[at..at + 32].copy_from_slice(&renamed);
+    }
+    let end = 56 + usize::try_from(u64::from_le_bytes(bytes[16..24].try_into().expect("8"))).expect("small");
+    let seal = samebit_spec::wire::derive("samebit/v1/pack-manifest", &bytes[56..end]);
+    bytes[24..56].copy_from_slice(&seal);
+    let packs = Packs::new(vec![packing.packs[0].clone(), Pack::read(bytes).expect("it is sealed")]);
+    let snapshot = packs.snapshot(whole.history[4]).expect("each chunk has its hash");
+    assert_ne!(snapshot.roots()[1], whole.history[1]);
+    let refused = run(on, &execution, Some(&snapshot), None);
+    assert!(matches!(refused, Err(HostFault::Snapshot(SnapshotError::History { .. }))), "{refused:?}");
+}
+
+#[test]
+fn what_a_keeper_refuses_is_in_the_next_state_that_it_takes() {
+    let program = guest();
+    let execution = wanted(&program);
+    for refused in [vec![0], vec![3], vec![1, 2, 3, 4, 5]] {
+        let mut packing = Packing { refused: refused.clone(), ..Packing::new(1) };
+        let on = program.each().next().expect("an engine");
+        let whole = run(on, &execution, None, Some(&mut packing)).expect("an outcome");
+        let packs = Packs::new(packing.packs);
+        assert_eq!(packs.all().len(), 8 - refused.len());
+        assert_eq!(packs.are_whole(), vec![true; packs.all().len()]);
+        for pack in packs.all() {
+            let snapshot = packs.snapshot(pack.root()).expect("whole");
+            assert_eq!(run(on, &execution, Some(&snapshot), None).expect("an outcome"), whole, "without {refused:?}");
+        }
+    }
 }
 
 #[test]
@@ -260,15 +333,15 @@ fn memory_that_was_never_written_takes_no_part_and_a_huge_limit_costs_nothing() 
 }
 
 #[test]
-fn a_command_is_taken_up_before_its_only_step_and_a_keeper_that_fails_ends_the_run() {
+fn a_command_is_taken_up_before_its_only_step_and_a_keeper_that_fails_does_not_end_the_run() {
     struct Full;
     impl Keep for Full {
         fn wants(&mut self, step: u32) -> bool {
             step == 0
         }
 
-        fn keep(&mut self, _: Checkpoint) -> Result<(), String> {
-            Err("the disk is full".into())
+        fn keep(&mut self, _: &mut Checkpoint) -> Held {
+            Held::Refused
         }
     }
     let program = load(&support::command(
@@ -281,8 +354,7 @@ fn a_command_is_taken_up_before_its_only_step_and_a_keeper_that_fails_ends_the_r
     let snapshot = Packs::new(packs).snapshot(whole.history[0]).expect("kept");
     for on in program.each() {
         assert_eq!(run(on, &execution, Some(&snapshot), None).expect("an outcome"), whole);
-        let fault = run(on, &execution, None, Some(&mut Full)).expect_err("nothing is kept");
-        assert_eq!(fault, HostFault::Keep { step: 0, reason: "the disk is full".into() });
+        assert_eq!(run(on, &execution, None, Some(&mut Full)).expect("an outcome"), whole);
     }
     let proof = HistoryProof::open(&whole.history, 1).expect("two roots");
     assert_eq!(proof.verify(whole.receipt.history), Ok(whole.history[1]));

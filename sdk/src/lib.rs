@@ -40,7 +40,7 @@
 //! # Steps
 //! A host commits to the task's whole state after every step, and a dispute is settled by re-running one step. So a
 //! step is as much work as anyone would like to repeat, about a second, and never more than the step budget. See
-//! [`Steps`], and [`Pieces`] for work that comes as an iterator or in chunks of the input: it steps by itself.
+//! [`Steps`], [`progress`] to say how far it is, and [`Pieces`] for work that comes as an iterator or in chunks of the input: it steps by itself.
 
 mod error;
 #[cfg(target_family = "wasm")]
@@ -50,6 +50,7 @@ mod io;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 mod pieces;
+mod progress;
 mod steps;
 #[cfg(feature = "tensor")]
 pub mod tensor;
@@ -57,6 +58,7 @@ pub mod tensor;
 pub use error::TaskError;
 pub use io::{input_dir, output_dir};
 pub use pieces::{Chunks, Pace, Pieces};
+pub use progress::progress;
 pub use samebit_sdk_macros::task;
 pub use serde;
 pub use steps::{Step, Steps};

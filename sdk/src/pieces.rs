@@ -12,8 +12,8 @@ use std::{
 /// A task in pieces: state, made from the input, that each piece takes further. It is a [`Steps`] by itself.
 ///
 /// A piece may be as small as one item of an iterator. The step budget, which comes with the order, decides how many go
-/// into a step: about half of it is used, so a piece may cost as much as the other half. The same order makes the same
-/// steps on every machine. Under `cargo test` each piece is a step.
+/// into a step: about half of it is used, so a piece may cost as much as the other half, however cheap those before it
+/// were. The same order makes the same steps on every machine. Under `cargo test` each piece is a step.
 ///
 /// ```
 /// # use samebit_sdk as samebit;
@@ -119,8 +119,12 @@ pub struct Pace {
     last: u64,
 }
 
-/// A look at the clock costs some hundreds of fuel: it should be little beside the pieces between two looks.
-const LOOKS: u64 = 256;
+/// Work between two looks at the clock, in nanoseconds of it: a look costs some six hundred, which is little beside that.
+/// Whatever pieces cost, no more than this is done unseen, but for a piece that is dearer itself and for those that turn
+/// dearer between two looks.
+const LOOK_EVERY: u64 = 16_384;
+/// Most pieces between two looks: so many that turn dearer at once fill the half of the smallest budget that is left.
+const STRIDE_MAX: u32 = 4096;
 
 impl Pace {
     /// At the beginning of a step.
@@ -139,13 +143,22 @@ impl Pace {
         let now = clock::now();
         let took = now.saturating_sub(self.last);
         self.last = now;
-        if took < self.enough / LOOKS {
-            self.stride = self.stride.saturating_mul(2);
-        } else if took > self.enough / (LOOKS / 8) {
-            self.stride = (self.stride / 2).max(1);
-        }
+        self.stride = stride(self.stride, took);
         self.left = self.stride;
         now.saturating_sub(self.begun) >= self.enough
+    }
+}
+
+/// How many pieces go before the next look, when the last `stride` took so long.
+fn stride(stride: u32, took: u64) -> u32 {
+    if took < LOOK_EVERY / 2 {
+        stride.saturating_mul(2).min(STRIDE_MAX)
+    } else if took <= LOOK_EVERY {
+        stride
+    } else {
+        // What a piece costs now, not what it cost before: the next look is where it is due.
+        let piece = (took / u64::from(stride)).max(1);
+        u32::try_from(LOOK_EVERY / piece).unwrap_or(STRIDE_MAX).clamp(1, STRIDE_MAX)
     }
 }
 
@@ -213,5 +226,50 @@ impl Iterator for Chunks {
             Ok(_) => Some(Ok(chunk)),
             Err(error) => Some(Err(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work unseen between two looks, of pieces of which the `n`-th costs `cost(n)`, after the last look before `n`.
+    fn most_unseen(pieces: u64, cost: impl Fn(u64) -> u64) -> u64 {
+        let (mut width, mut left, mut took, mut most) = (1, 1, 0, 0);
+        for piece in 0..pieces {
+            took += cost(piece);
+            left -= 1;
+            if left == 0 {
+                most = most.max(took);
+                width = stride(width, took);
+                (left, took) = (width, 0);
+            }
+        }
+        most.max(took)
+    }
+
+    #[test]
+    fn pieces_that_become_dearer_at_once_are_seen_before_they_fill_a_step() {
+        // 10 nanoseconds each, and from some piece on a thousand times as much.
+        for turn in [1, 2, 3, 1000, 100_000, 100_001] {
+            let unseen = most_unseen(200_000, |piece| if piece < turn { 10 } else { 10_000 });
+            assert!(unseen <= 1024 * 10_000 * 2, "{unseen} from {turn} on");
+        }
+        // Dear ones are looked at one by one.
+        assert_eq!(most_unseen(1000, |_| 1_000_000), 1_000_000);
+        assert_eq!(most_unseen(1000, |piece| 20_000 << (piece / 64)), 20_000 << 15);
+    }
+
+    #[test]
+    fn looks_are_few_beside_cheap_pieces() {
+        let mut width = 1;
+        let mut looks = 0;
+        let mut piece = 0;
+        while piece < 1_000_000 {
+            piece += u64::from(width);
+            width = stride(width, u64::from(width) * 40);
+            looks += 1;
+        }
+        assert!(looks < 1_000_000 / 200 + 10, "{looks} looks");
     }
 }

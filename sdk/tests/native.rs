@@ -1,6 +1,6 @@
 //! Tasks on folders of this machine, as `cargo test` of a project runs them.
 
-use samebit_sdk::{self as samebit, Step, Steps, TaskError, native};
+use samebit_sdk::{self as samebit, Chunks, Pieces, Step, Steps, TaskError, native};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 
@@ -149,4 +149,39 @@ fn a_task_in_pieces_steps_by_itself_through_an_input_that_it_never_holds_whole()
     assert_eq!(native::run_on::<Bytes>(from.path(), to.path()).unwrap(), 4);
     assert_eq!(fs::read_to_string(to.path().join("result")).unwrap(), "2300");
     assert!(matches!(native::run_on::<Bytes>(to.path(), to.path()), Err(TaskError::Task { .. })));
+}
+
+/// Counts the lines of `/in/log`, which may be larger than memory. The README's example.
+struct Lines {
+    chunks: Chunks,
+    lines: u64,
+}
+
+impl Pieces for Lines {
+    type Input = ();
+    type Output = u64;
+    type Error = std::io::Error;
+
+    fn start(_: ()) -> Result<Self, Self::Error> {
+        Ok(Self { chunks: Chunks::open("log", 1 << 20)?, lines: 0 })
+    }
+
+    fn piece(&mut self) -> Result<Step, Self::Error> {
+        let Some(chunk) = self.chunks.next() else { return Ok(Step::Done) };
+        self.lines += chunk?.iter().filter(|byte| **byte == b'\n').count() as u64;
+        samebit::progress(self.lines, 0, "lines");
+        Ok(Step::More)
+    }
+
+    fn finish(self) -> Result<u64, Self::Error> {
+        Ok(self.lines)
+    }
+}
+
+#[test]
+fn a_file_in_chunks_is_counted_a_piece_at_a_time() {
+    let (input, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(input.path().join("log"), "a line\n".repeat(400_000)).unwrap();
+    assert_eq!(native::run_on::<Lines>(input.path(), output.path()).unwrap(), 4, "three chunks and the end");
+    assert_eq!(std::fs::read(output.path().join("result")).unwrap(), b"400000");
 }

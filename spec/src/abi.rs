@@ -34,6 +34,11 @@ pub const INPUT_NAME: &str = "input";
 /// The name of [`RESULT_FILE`] within its tree.
 pub const RESULT_NAME: &str = "result";
 
+/// How a line on stderr begins that tells of progress and is no part of stderr (`spec/06-wasi.md`, section 6.6).
+pub const PROGRESS_MARK: &[u8] = b"\x1eprogress ";
+/// Most bytes of the text in such a line.
+pub const PROGRESS_TEXT_MAX: usize = 200;
+
 /// What `samebit_init`, `samebit_step` and `samebit_finish` return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepCode {

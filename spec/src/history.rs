@@ -57,6 +57,13 @@ pub fn root(roots: &[StateRoot]) -> HistoryRoot {
     HistoryTop::of(roots).root()
 }
 
+/// What a state says of the roots before its own: `past` of the state before it, then that state's root. Zeros before
+/// the first. So a root binds the whole history that leads to it, and who takes a state up knows that history by it.
+#[must_use]
+pub fn past(before: &[u8; 32], root: &StateRoot) -> [u8; 32] {
+    wire::derive_all("samebit/v1/history-past", &[before, &root.0])
+}
+
 /// The node above `left` and `right`.
 #[must_use]
 pub fn node(left: &Node, right: &Node) -> Node {
@@ -312,6 +319,18 @@ pub enum TraceError {
     /// They are not one.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// It announces more roots than it has, or another number than its receipt's steps make. None was read.
+    #[error(
+        "it announces {announced} roots and has {bytes} bytes of them; its receipt's {steps} steps make {steps} and one"
+    )]
+    Count {
+        /// How many it says.
+        announced: u32,
+        /// Bytes after that.
+        bytes: u64,
+        /// The receipt's steps.
+        steps: u32,
+    },
     /// The roots are not those of the receipt: one of them was altered.
     #[error("its {count} roots lead to {found}, its receipt says {wanted}")]
     Altered {
@@ -338,7 +357,17 @@ impl Trace {
     /// # Errors
     /// [`TraceError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, TraceError> {
-        let trace: Self = wire::decode(bytes.strip_prefix(TRACE_MAGIC).ok_or(TraceError::Magic)?)?;
+        let body = bytes.strip_prefix(TRACE_MAGIC).ok_or(TraceError::Magic)?;
+        let mut rest = body;
+        let head: Result<(Receipt, u32), _> = BorshDeserialize::deserialize(&mut rest);
+        // Bytes that end early are refused with borsh's own words below.
+        if let Ok((receipt, announced)) = head {
+            let (steps, bytes) = (receipt.steps, rest.len() as u64);
+            if u64::from(announced) != u64::from(steps) + 1 || u64::from(announced) * 32 != bytes {
+                return Err(TraceError::Count { announced, bytes, steps });
+            }
+        }
+        let trace: Self = wire::decode(body)?;
         let (found, wanted) = (root(&trace.roots), trace.receipt.history);
         if found != wanted {
             return Err(TraceError::Altered { count: trace.roots.len() as u64, wanted, found });
@@ -359,6 +388,31 @@ mod tests {
             StateRoot(bytes)
         };
         (0..count).map(root).collect()
+    }
+
+    #[test]
+    fn a_trace_that_announces_other_roots_than_it_has_is_refused_by_its_count() {
+        let roots = roots(3, None);
+        let receipt = Receipt {
+            execution: crate::id::ExecutionId([1; 32]),
+            outcome: crate::execution::Outcome::Failed,
+            output: crate::receipt::Output { stdout: Default::default(), tree: Default::default() },
+            fuel: crate::unit::Fuel(9),
+            steps: 2,
+            history: root(&roots),
+        };
+        let trace = Trace { receipt, roots };
+        let bytes = trace.encode();
+        assert_eq!(Trace::decode(&bytes), Ok(trace.clone()));
+        let count = bytes.len() - 3 * 32 - 4;
+        for announced in [0, 2, 4, u32::MAX] {
+            let mut altered = bytes.clone();
+            altered[count..count + 4].copy_from_slice(&announced.to_le_bytes());
+            assert_eq!(Trace::decode(&altered), Err(TraceError::Count { announced, bytes: 96, steps: 2 }));
+        }
+        let more = Trace { receipt: Receipt { steps: 3, ..trace.receipt.clone() }, ..trace };
+        assert_eq!(Trace::decode(&more.encode()), Err(TraceError::Count { announced: 3, bytes: 96, steps: 3 }));
+        assert!(matches!(Trace::decode(&bytes[..40]), Err(TraceError::Decode(_))));
     }
 
     #[test]
@@ -473,7 +527,7 @@ mod tests {
         let mut altered = bytes.clone();
         *altered.last_mut().expect("bytes") ^= 1;
         assert!(matches!(Trace::decode(&altered), Err(TraceError::Altered { .. })));
-        assert!(matches!(Trace::decode(&bytes[..bytes.len() - 1]), Err(TraceError::Decode(_))));
+        assert!(matches!(Trace::decode(&bytes[..bytes.len() - 1]), Err(TraceError::Count { .. })));
         assert_eq!(Trace::decode(&[0; 100]), Err(TraceError::Magic));
     }
 }

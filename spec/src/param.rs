@@ -198,15 +198,16 @@ pub const BLOCK_BYTES_MAX: usize = BLOCK_ENTRIES_MAX * MESSAGE_BYTES_MAX;
 
 /// Steps per segment of a history. Source: `spec/03-execution.md`, section 6: 4096 roots are 128 KiB.
 pub const SEGMENT_STEPS: usize = 4096;
-/// Steps of a run: 4096 segments.
-pub const STEPS_MAX: u32 = 4096 * 4096;
+/// Steps of a run. A run of *n* steps has *n* + 1 roots, and the history's tree has 4096 segments of 4096 places.
+pub const STEPS_MAX: u32 = 4096 * 4096 - 1;
 
 /// Fuel of a run unless the buyer says otherwise: some ten seconds of a desktop core.
 pub const FUEL_DEFAULT: Fuel = Fuel(80_000_000_000);
 /// Most fuel of a run. Source: at most some 36 hours of a core; keeps every product of fuel and price in `u128`.
 pub const FUEL_MAX: Fuel = Fuel(1_000_000_000_000_000);
-/// Fuel per step unless the buyer says otherwise: some two seconds. Source: a referee re-runs a step in seconds.
-pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(16_000_000_000);
+/// Fuel per step unless the buyer says otherwise. Source: a referee re-runs a step in seconds (`fuel-calibration.md`: a unit
+/// is 0.07 to 0.28 ns), and tasks that use half of it (`samebit_sdk::Pieces`) pay little for hashing what they write.
+pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(8_000_000_000);
 /// Linear memory unless the buyer says otherwise.
 pub const MEMORY_DEFAULT: Bytes = Bytes(512 << 20);
 /// Most linear memory: a 32-bit memory less one page, so that its size fits the address type.
@@ -215,6 +216,9 @@ pub const MEMORY_MAX: Bytes = Bytes((4 << 30) - (64 << 10));
 pub const FILES_DEFAULT: Bytes = Bytes(256 << 20);
 /// Most bytes of files that a guest may write.
 pub const FILES_MAX: Bytes = Bytes(4 << 30);
+/// Bytes of mounted content that a host holds in memory at a time; a world that mounts more pays for each way to a piece.
+/// Source: `spec/06-wasi.md`, section 6.7.
+pub const CONTENT_LOADED_MAX: Bytes = Bytes(256 << 20);
 /// Inodes that a guest may make unless the buyer says otherwise.
 pub const INODES_DEFAULT: u32 = 65_536;
 /// Most inodes that a guest may make.

@@ -87,6 +87,8 @@ pub struct StateImage {
     pub execution: ExecutionId,
     /// How many steps have been taken. 0: instantiated and initialised, not yet stepped.
     pub step: u32,
+    /// The roots before this state's, in one hash: [`crate::history::past`].
+    pub past: [u8; 32],
     /// Fuel used so far.
     pub fuel: Fuel,
     /// Size of linear memory, in Wasm pages of 64 KiB.

@@ -235,6 +235,7 @@ fn image() -> StateImage {
     StateImage {
         execution: execution().id(),
         step: 2,
+        past: [8; 32],
         fuel: Fuel(1000),
         memory_pages: 17,
         memory: memory_root(&[1; 5000]),

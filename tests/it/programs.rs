@@ -222,7 +222,8 @@ fn a_design_goes_from_verilog_to_a_netlist() {
     let tmp = format!("{}::/tmp", shown(&scratch));
     let yosys = shown(&folder.join("yosys.wasm"));
     let flow = "read_verilog /in/counter.v; synth_ice40 -json /out/counter.json";
-    let args = ["--fuel", "40000000000", "--memory", "2GiB", "--input", &input, "--dir", &share, "--dir", &tmp, &yosys];
+    let args =
+        ["--fuel", "40000000000", "--memory", "2147483648", "--input", &input, "--dir", &share, "--dir", &tmp, &yosys];
     let args = [&args[..], &["--", "-q", "-p", flow]].concat();
     let out = home.path().join("out");
     let begun = std::time::Instant::now();

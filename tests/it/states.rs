@@ -95,6 +95,13 @@ fn a_run_that_is_killed_loses_nothing_that_was_kept_and_goes_on_in_another_proce
     fs::write(&last, &bytes[..200]).expect("writable");
     let refused = home.run(&["run", "--fuel", "60000000000", "--resume", &name, &module]).code(4);
     assert!(refused.stderr.contains("cut short"), "{}", refused.stderr);
+    // What is there of the others serves, the damaged file is set aside, and what it had is kept again.
+    let args = ["-o", "json", "run", "--checkpoint-every", "2", "--fuel", "60000000000", "--resume", "latest", &module];
+    let mended = home.run(&args).code(0);
+    assert!(mended.stderr.contains("cut short") && mended.stderr.contains("taken up after step"), "{}", mended.stderr);
+    assert_eq!(result(&mended.json()), result(&whole));
+    assert!(last.with_extension("damaged").exists());
+    assert_eq!(packs(&home).pop(), Some(last), "it was kept again");
 }
 
 #[test]
@@ -105,6 +112,10 @@ fn one_step_is_run_again_from_a_kept_state_and_held_against_the_trace() {
     let run = home.json(&["run", "--checkpoint-every", "5", "--trace", &trace, &module]);
     assert_eq!((&run["steps"], &run["states_kept"], &run["stepped"]), (&12.into(), &3.into(), &true.into()), "{run}");
     home.run(&["run", "--trace", &trace, &module]).code(2);
+    let nowhere = home.path().join("no/such/folder/run.trace").display().to_string();
+    let refused = home.run(&["run", "--trace", &nowhere, &module]).code(4);
+    assert!(refused.stderr.contains("nothing was run"), "{}", refused.stderr);
+    let packs_before: Vec<_> = packs(&home).iter().map(|path| fs::read(path).expect("there")).collect();
     for (step, from) in [(0, Value::Null), (1, 0.into()), (5, 0.into()), (8, 5.into()), (12, 10.into())] {
         for engine in ["wasmtime", "wasmi"] {
             let step = step.to_string();
@@ -113,6 +124,26 @@ fn one_step_is_run_again_from_a_kept_state_and_held_against_the_trace() {
             assert_eq!(replay["history_root"], run["history_root"], "{replay}");
         }
     }
+    // Without a trace: what the run left, and with that gone what its states say.
+    let replay = home.json(&["replay", "--step", "8", &module]);
+    assert_eq!(
+        (&replay["matches"], &replay["held_against"]),
+        (&true.into(), &"run that ended here".into()),
+        "{replay}"
+    );
+    assert_eq!(replay["history_root"], run["history_root"], "{replay}");
+    let left = packs(&home)[0].with_file_name("trace");
+    fs::remove_file(&left).expect("it was left");
+    let replay = home.json(&["replay", "--step", "8", &module]);
+    assert_eq!(
+        (&replay["matches"], &replay["held_against"]),
+        (&true.into(), &"run that was kept here".into()),
+        "{replay}"
+    );
+    home.run(&["replay", "--step", "11", &module]).code(3);
+    home.run(&["replay", "--step", "1", "--seed", "07", &module]).code(3);
+    let packs_now: Vec<_> = packs(&home).iter().map(|path| fs::read(path).expect("there")).collect();
+    assert_eq!(packs_now, packs_before, "nothing was changed by looking");
     let args = ["replay", "--trace", &trace, "--step", "12", &module];
     assert_eq!(home.json(&args)["state_root"], run["state_root"]);
     home.run(&["replay", "--trace", &trace, "--step", "13", &module]).code(3);

@@ -3,46 +3,38 @@
 //! ```text
 //! EXECUTION/lock             held by the process that keeps states there
 //! EXECUTION/STEP-ROOT.pack   one state: what earlier packs do not have of it
+//! EXECUTION/*.damaged        a pack that was found altered or cut short, set aside for people
+//! EXECUTION/trace            receipt and roots of the run that ended there last
 //! ```
 //!
 //! A pack is written under another name, flushed and renamed, so it is there whole or not at all, whatever happens. Of a
-//! run so many states are kept, spread evenly; one that goes leaves to the next what later ones need of it. What is read
-//! is held against hashes by `samebit-runtime`, so a damaged file costs a state and never a wrong result. Layout of packs:
-//! `spec/03-execution.md`, section 12.
+//! run so many states are kept, spread evenly; one that goes leaves to the others what they need of it. What is read
+//! is held against hashes by `samebit-runtime`, so a damaged file costs the states that need it and never a wrong result:
+//! it is set aside, and another state or the run's beginning serves. Layout of packs: `spec/03-execution.md`, section 12.
 
+mod room;
+
+pub use room::Room;
+
+use room::Lock;
 use samebit_runtime::{
-    Checkpoint, Content, Finished, Flow, HostFault, Keep, Orders, Program, Progress, Runtime, Snapshot, SnapshotError,
-    pack::{Pack, PackError, Packer, Packs},
+    Checkpoint, Content, Finished, Flow, Held, HostFault, Keep, Orders, Program, Progress, Runtime, Snapshot,
+    SnapshotError, Source,
+    pack::{Pack, PackError, Packer, Packs, Written},
 };
 use samebit_spec::{
     execution::Execution,
+    history::Trace,
     id::{ExecutionId, StateRoot},
     task::TaskForm,
-    unit::Bytes,
 };
 use std::{
-    fs::{self, File, TryLockError},
-    io::{self, Write},
+    fs::{self, File},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// What states may take of the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// States of a run; at least 2.
-    pub states: usize,
-    /// Bytes of a run's states.
-    pub run: Bytes,
-    /// Bytes of all runs' states. The run that was kept least lately goes first.
-    pub all: Bytes,
-}
-
-impl Room {
-    /// What commands and hosts use.
-    pub const DEFAULT: Self = Self { states: 32, run: Bytes(1 << 30), all: Bytes(4 << 30) };
-}
 
 /// Why states cannot be kept or had. What was kept before stays.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +52,6 @@ pub enum StatesError {
     InUse {
         /// The folder.
         path: PathBuf,
-    },
-    /// A file is no pack.
-    #[error("{path} is refused: {error}", path = .path.display())]
-    Pack {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: PackError,
     },
     /// The packs do not give the state.
     #[error("the state is refused: {0}")]
@@ -103,6 +87,15 @@ pub struct Kept {
     pub bytes: u64,
 }
 
+/// A pack that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// The states of one execution.
 #[derive(Debug)]
 pub struct States {
@@ -112,41 +105,125 @@ pub struct States {
     packer: Packer,
     /// By step. Their chunks are on disk and not here.
     packs: Packs,
-    /// Released when this is dropped, or the process ends however it may.
-    _lock: File,
+    /// Which of them are states: all chunks of those are there.
+    whole: Vec<bool>,
+    damaged: Vec<Damaged>,
+    /// Released when this is dropped, or the process ends however it may. `None`: only looked at.
+    lock: Option<Lock>,
+}
+
+/// A pack's file.
+struct PackFile(File);
+
+impl Source for PackFile {
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, into, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            let read = std::os::windows::fs::FileExt::seek_read(&self.0, into, offset)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            offset += read as u64;
+            into = &mut into[read..];
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> StatesError {
+    let path = path.to_path_buf();
+    |source| StatesError::Io { path, source }
 }
 
 impl States {
     /// Those of `execution` below `root`, which are made where there are none. Every `every`-th state is to be kept.
-    /// Removes what other runs kept where there is too much.
+    /// Removes what other runs kept where there is too much. Packs that are damaged are set aside ([`States::damaged`]),
+    /// and with them go the states that cannot do without them.
     ///
     /// # Errors
-    /// [`StatesError::Io`], [`StatesError::InUse`]; [`StatesError::Pack`] for a file that is no pack.
+    /// [`StatesError::Io`], [`StatesError::InUse`].
     pub fn open(root: &Path, execution: ExecutionId, every: u32, room: Room) -> Result<Self, StatesError> {
         let dir = root.join(hex::encode(execution.0));
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            |source| StatesError::Io { path, source }
+        let lock = Lock::make(&dir)?.ok_or_else(|| StatesError::InUse { path: dir.clone() })?;
+        room::make_room(root, &dir, room.all.0);
+        Self::read(dir, every, room, Some(lock))
+    }
+
+    /// The same, only to be looked at: nothing is made, locked, removed or set aside. What another process removes
+    /// meanwhile is not there.
+    ///
+    /// # Errors
+    /// [`StatesError::Io`].
+    pub fn look(root: &Path, execution: ExecutionId) -> Result<Self, StatesError> {
+        Self::read(root.join(hex::encode(execution.0)), 1, Room::DEFAULT, None)
+    }
+
+    fn read(dir: PathBuf, every: u32, room: Room, lock: Option<Lock>) -> Result<Self, StatesError> {
+        let (mut packs, mut damaged) = (Vec::new(), Vec::new());
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(failed(&dir))?),
         };
-        fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        let lock = lock(&dir)?.ok_or_else(|| StatesError::InUse { path: dir.clone() })?;
-        make_room(root, &dir, room.all.0);
-        let mut packs = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(failed(&dir))? {
+        for entry in entries.into_iter().flatten() {
             let path = entry.map_err(failed(&dir))?.path();
             match path.extension().and_then(|extension| extension.to_str()) {
                 // Of a process that ended while it wrote.
-                Some("partial") => fs::remove_file(&path).map_err(failed(&path))?,
-                Some("pack") => {
-                    let mut pack = read(&path)?;
-                    pack.lighten();
-                    packs.push(pack);
-                }
+                Some("partial") if lock.is_some() => fs::remove_file(&path).map_err(failed(&path))?,
+                Some("pack") => match open_pack(&path) {
+                    Ok(pack) => packs.push(pack),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => match refusal(&error) {
+                        Some(why) => damaged.push(Damaged { path, why }),
+                        None => return Err(failed(&path)(error)),
+                    },
+                },
                 _ => {}
             }
         }
-        let packs = Packs::new(packs);
-        Ok(Self { dir, room, every: every.max(1), packer: Packer::over(&packs), packs, _lock: lock })
+        let mut states = Self {
+            dir,
+            room,
+            every: every.max(1),
+            packer: Packer::new(),
+            packs: Packs::default(),
+            whole: Vec::new(),
+            damaged: Vec::new(),
+            lock,
+        };
+        for Damaged { path, why } in damaged {
+            states.set_aside(path, why)?;
+        }
+        states.hold(packs)?;
+        Ok(states)
+    }
+
+    /// Takes these packs for those that are there. Where this process keeps states, those that lack something go.
+    fn hold(&mut self, packs: Vec<Pack>) -> Result<(), StatesError> {
+        self.packs = Packs::new(packs);
+        self.whole = self.packs.are_whole();
+        while self.lock.is_some()
+            && let Some(gone) = self.whole.iter().position(|whole| !whole)
+        {
+            match self.whole.iter().position(|whole| *whole) {
+                // Others may need a chunk of it.
+                Some(heir) => self.merge(gone, heir)?,
+                None => {
+                    for pack in self.packs.all() {
+                        let path = self.path(pack);
+                        fs::remove_file(&path).map_err(failed(&path))?;
+                    }
+                    self.packs = Packs::default();
+                }
+            }
+            self.whole = self.packs.are_whole();
+        }
+        self.packer = Packer::over(&self.packs);
+        Ok(())
     }
 
     /// Whether there is anything of `execution` below `root`.
@@ -159,7 +236,12 @@ impl States {
     #[must_use]
     pub fn kept(&self) -> Vec<Kept> {
         let kept = |pack: &Pack| Kept { step: pack.step(), root: pack.root(), bytes: pack.len() };
-        self.packs.all().iter().map(kept).collect()
+        self.packs.all().iter().zip(&self.whole).filter(|(_, whole)| **whole).map(|(pack, _)| kept(pack)).collect()
+    }
+
+    /// Packs that were found damaged since this was asked last.
+    pub fn damaged(&mut self) -> Vec<Damaged> {
+        std::mem::take(&mut self.damaged)
     }
 
     /// Where they are.
@@ -171,66 +253,125 @@ impl States {
     /// A state, and what is kept from now on follows it.
     ///
     /// # Errors
-    /// [`StatesError`].
+    /// [`StatesError::Unknown`], [`StatesError::Snapshot`].
     pub fn resume(&mut self, root: StateRoot) -> Result<Snapshot, StatesError> {
-        if !self.packs.all().iter().any(|pack| pack.root() == root) {
-            let kept = self.kept();
-            let kept = kept.iter().map(|kept| format!("{} after step {}", kept.root.short(), kept.step));
+        let all = self.kept();
+        if !all.iter().any(|kept| kept.root == root) {
+            let kept = all.iter().map(|kept| format!("{} after step {}", kept.root.short(), kept.step));
             let kept = kept.collect::<Vec<_>>().join(", ");
             let kept = if kept.is_empty() { "nothing is".to_string() } else { format!("there are {kept}") };
             return Err(StatesError::Unknown { root, kept });
         }
-        let whole = self.packs.all().iter().map(|pack| read(&self.path(pack))).collect::<Result<Vec<_>, _>>()?;
-        let snapshot = Packs::new(whole).snapshot(root)?;
+        let snapshot = self.packs.snapshot(root)?;
         self.packer = Packer::after(&snapshot, &self.packs);
         Ok(snapshot)
     }
 
-    fn path(&self, pack: &Pack) -> PathBuf {
-        self.dir.join(format!("{:08}-{}.pack", pack.step(), hex::encode(pack.root().0)))
+    /// After the state of `root` was refused: reads all packs whole and sets the damaged ones aside, or the state's own
+    /// where each chunk is what it says. What is kept afterwards does not need them.
+    ///
+    /// # Errors
+    /// [`StatesError::Io`].
+    pub fn mend(&mut self, root: StateRoot) -> Result<(), StatesError> {
+        let mut sound = Vec::new();
+        let mut found = false;
+        for pack in self.packs.all().to_vec() {
+            let lost = pack.altered();
+            if lost.is_empty() {
+                sound.push(pack);
+                continue;
+            }
+            found = true;
+            let path = self.path(&pack);
+            self.set_aside(path.clone(), format!("{} of its chunks were altered or cannot be read", lost.len()))?;
+            if self.lock.is_some() {
+                // The states that need none of those stay.
+                let (written, file) = self.write(&path, |out| pack.write_without(&lost, out))?;
+                sound.push(written.at(Arc::new(PackFile(file))));
+            }
+        }
+        if !found {
+            for own in sound.extract_if(.., |pack| pack.root() == root).collect::<Vec<_>>() {
+                self.set_aside(self.path(&own), "its parts do not give the state that it names".to_string())?;
+            }
+        }
+        self.hold(sound)
     }
 
-    /// Writes a pack whole or not at all.
-    fn write(&self, pack: &Pack) -> Result<(), StatesError> {
-        let path = self.path(pack);
+    fn set_aside(&mut self, path: PathBuf, why: String) -> Result<(), StatesError> {
+        let path = if self.lock.is_some() {
+            let aside = path.with_extension("damaged");
+            fs::rename(&path, &aside).map_err(failed(&path))?;
+            aside
+        } else {
+            path
+        };
+        self.damaged.push(Damaged { path, why });
+        Ok(())
+    }
+
+    fn path(&self, pack: &Pack) -> PathBuf {
+        self.name(pack.step(), pack.root())
+    }
+
+    fn name(&self, step: u32, root: StateRoot) -> PathBuf {
+        self.dir.join(format!("{step:08}-{}.pack", hex::encode(root.0)))
+    }
+
+    /// Writes a file whole or not at all; gives it to be read.
+    fn write<T>(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> Result<(T, File), StatesError> {
         let partial = path.with_extension("partial");
         let written = (|| {
-            let mut file = File::create(&partial)?;
-            file.write_all(pack.as_bytes())?;
+            let file = File::options().read(true).write(true).create(true).truncate(true).open(&partial)?;
+            let mut buffered = BufWriter::with_capacity(1 << 18, &file);
+            let done = write(&mut buffered)?;
+            buffered.flush()?;
+            drop(buffered);
             file.sync_data()?;
-            fs::rename(&partial, &path)?;
-            File::open(&self.dir)?.sync_all()
+            fs::rename(&partial, path)?;
+            File::open(&self.dir)?.sync_all()?;
+            Ok((done, file))
         })();
         written.map_err(|source| {
             // Ours alone: the folder is locked.
             let _ = fs::remove_file(&partial);
-            StatesError::Io { path, source }
+            StatesError::Io { path: path.to_path_buf(), source }
         })
     }
 
-    fn add(&mut self, checkpoint: Checkpoint) -> Result<(), StatesError> {
-        let (step, root) = (checkpoint.image.step, checkpoint.image.root());
-        let mut bytes = Vec::new();
-        let path = self.dir.clone();
-        self.packer.pack(checkpoint, &mut bytes).map_err(|source| StatesError::Io { path: path.clone(), source })?;
+    /// Keeps a state, and lets others go until there are few enough.
+    ///
+    /// # Errors
+    /// [`StatesError::Large`], [`StatesError::Io`]: it is not kept, and all that was kept before is.
+    pub fn add(&mut self, checkpoint: &mut Checkpoint) -> Result<(), StatesError> {
+        let draft = self.packer.draft(checkpoint);
+        let (step, root) = (draft.step(), draft.root());
+        draft.fits(self.room.run.0).map_err(|bytes| StatesError::Large { step, bytes, room: self.room.run.0 })?;
         if self.packs.all().iter().any(|pack| pack.root() == root) {
             // Kept by an earlier process; what it needs is in the packs that are there.
+            let drafted = draft.write(&mut io::sink()).map_err(failed(&self.dir))?;
+            let _ = self.packer.take(drafted);
             return Ok(());
         }
-        let mut pack = Pack::read(bytes).map_err(|error| StatesError::Pack { path, error })?;
-        if pack.len() > self.room.run.0 {
-            return Err(StatesError::Large { step, bytes: pack.len(), room: self.room.run.0 });
-        }
-        self.write(&pack)?;
-        pack.lighten();
+        let (drafted, file) = self.write(&self.name(step, root), |out| draft.write(out))?;
+        let pack = self.packer.take(drafted).at(Arc::new(PackFile(file)));
         let mut packs = self.packs.all().to_vec();
         packs.push(pack);
         self.packs = Packs::new(packs);
-        self.thin(step)
+        self.whole = vec![true; self.packs.all().len()];
+        if let Err(error) = self.thin() {
+            // The state is there. Whether there is too much is looked at again with the next.
+            tracing::warn!(%error, "too many states are kept");
+        }
+        Ok(())
     }
 
-    /// Lets states go until there are few enough.
-    fn thin(&mut self, step: u32) -> Result<(), StatesError> {
+    /// Lets states go until there are few enough. The last alone always is: `add` has looked.
+    fn thin(&mut self) -> Result<(), StatesError> {
         loop {
             let packs = self.packs.all();
             let bytes: u64 = packs.iter().map(Pack::len).sum();
@@ -241,32 +382,49 @@ impl States {
             // beginning, as if a state were kept there.
             let before = |at: usize| at.checked_sub(1).map_or(0, |before| packs[before].step());
             let gap = |at: &usize| packs[at + 1].step() - before(*at);
-            let Some(gone) = (0..packs.len().saturating_sub(1)).min_by_key(gap) else {
-                return Err(StatesError::Large { step, bytes, room: self.room.run.0 });
-            };
-            self.drop_pack(gone)?;
+            let Some(gone) = (0..packs.len().saturating_sub(1)).min_by_key(gap) else { return Ok(()) };
+            self.merge(gone, gone + 1)?;
+            self.packer.hold_to(&self.packs);
         }
     }
 
-    fn drop_pack(&mut self, gone: usize) -> Result<(), StatesError> {
-        let mut packs = self.packs.all().to_vec();
-        for pack in packs.iter_mut().skip(gone).take(2) {
-            *pack = read(&self.path(pack))?;
-        }
-        let packs = Packs::new(packs);
-        let mut bytes = Vec::new();
-        let path = self.dir.clone();
-        packs.absorb(gone, &mut bytes).map_err(|source| StatesError::Io { path: path.clone(), source })?;
-        let mut heir = Pack::read(bytes).map_err(|error| StatesError::Pack { path, error })?;
-        self.write(&heir)?;
-        let old = self.path(&packs.all()[gone]);
-        fs::remove_file(&old).map_err(|source| StatesError::Io { path: old, source })?;
-        heir.lighten();
-        let mut packs = self.packs.all().to_vec();
-        packs.splice(gone..gone + 2, [heir]);
+    /// Lets a pack go; another takes over what is needed of it.
+    fn merge(&mut self, gone: usize, heir: usize) -> Result<(), StatesError> {
+        let all = self.packs.all();
+        let (Some(from), Some(into)) = (all.get(gone), all.get(heir)) else { return Ok(()) };
+        let old = self.path(from);
+        let (written, file): (Written, File) =
+            self.write(&self.path(into), |out| self.packs.absorb(gone, heir, out))?;
+        fs::remove_file(&old).map_err(failed(&old))?;
+        let mut packs = all.to_vec();
+        packs[heir] = written.at(Arc::new(PackFile(file)));
+        packs.remove(gone);
         self.packs = Packs::new(packs);
-        self.packer.hold_to(&self.packs);
+        self.whole = self.packs.are_whole();
         Ok(())
+    }
+
+    /// Leaves the receipt and the roots of a run that has ended, for whoever runs one of its steps again. One that takes
+    /// more room than the states may is not left.
+    ///
+    /// # Errors
+    /// [`StatesError::Io`].
+    pub fn leave_trace(&self, trace: &Trace) -> Result<(), StatesError> {
+        let bytes = trace.encode();
+        if bytes.len() as u64 > self.room.run.0 {
+            return Ok(());
+        }
+        self.write(&self.dir.join("trace"), |out| out.write_all(&bytes)).map(|_| ())
+    }
+
+    /// What the last run that ended here left; `None` where none did, or what it left was altered.
+    #[must_use]
+    pub fn trace(&self) -> Option<Trace> {
+        let path = self.dir.join("trace");
+        if fs::metadata(&path).ok()?.len() > self.room.run.0 {
+            return None;
+        }
+        Trace::decode(&fs::read(path).ok()?).ok()
     }
 
     /// Removes everything that is kept of this execution.
@@ -274,7 +432,10 @@ impl States {
     /// # Errors
     /// [`StatesError::Io`].
     pub fn remove(self) -> Result<(), StatesError> {
-        fs::remove_dir_all(&self.dir).map_err(|source| StatesError::Io { path: self.dir.clone(), source })
+        match &self.lock {
+            Some(lock) => lock.remove(&self.dir),
+            None => Ok(()),
+        }
     }
 }
 
@@ -283,8 +444,14 @@ impl Keep for States {
         step.is_multiple_of(self.every)
     }
 
-    fn keep(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
-        self.add(checkpoint).map_err(|error| error.to_string())
+    fn keep(&mut self, checkpoint: &mut Checkpoint) -> Held {
+        match self.add(checkpoint) {
+            Ok(()) => Held::Kept,
+            Err(error) => {
+                tracing::warn!(%error, "a state is not kept");
+                Held::Refused
+            }
+        }
     }
 }
 
@@ -306,45 +473,80 @@ pub fn run(
     if program.form() == TaskForm::Command {
         return plain(watch);
     }
-    let id = execution.id();
-    let mut states = match States::open(root, id, 1, Room::DEFAULT) {
+    let states = match States::open(root, execution.id(), 1, Room::DEFAULT) {
         Ok(states) => states,
         Err(error) => {
             tracing::warn!(%error, "no states are kept of this run");
-            if matches!(error, StatesError::Pack { .. }) {
-                // Nobody else has it open, for the lock came first.
-                let _ = fs::remove_dir_all(root.join(hex::encode(id.0)));
-            }
             return plain(watch);
         }
     };
-    let latest = states.kept().last().map(|kept| kept.root);
-    let resume = latest.and_then(|latest| match states.resume(latest) {
-        Ok(snapshot) => Some(Arc::new(snapshot)),
-        Err(error) => {
-            tracing::warn!(%error, "the run begins anew");
-            None
-        }
-    });
-    if let Some(snapshot) = &resume {
-        tracing::info!(execution = %id, step = snapshot.step(), "run taken up");
-    }
     let mut timed = Timed { states, last: Instant::now(), pause, failed: false };
-    let orders = Orders { resume, keep: Some(&mut timed) };
-    match runtime.run_with(program, execution, content, orders, watch) {
-        Err(HostFault::Snapshot(error)) => {
-            tracing::warn!(%error, "the run begins anew");
-            let _ = timed.states.remove();
-            plain(watch)
+    let ran = run_on(&mut timed, |orders| runtime.run_with(program, execution, content, orders, watch), &mut |said| {
+        tracing::warn!(execution = %execution.id(), "{said}");
+    });
+    if ran.is_ok()
+        && let Err(error) = timed.states.remove()
+    {
+        tracing::warn!(%error, "states of a run that is done");
+    }
+    ran
+}
+
+/// Whatever has states and keeps them in a way of its own.
+pub trait Keeper: Keep {
+    /// The states.
+    fn states(&mut self) -> &mut States;
+}
+
+impl Keeper for States {
+    fn states(&mut self) -> &mut States {
+        self
+    }
+}
+
+/// Runs from the latest state that can be taken up, and from the beginning when there is none. Packs that turn out to be
+/// damaged are set aside, and an earlier state is tried; `say` tells of it.
+///
+/// # Errors
+/// [`HostFault`] of the run, [`HostFault::Snapshot`] when damaged packs cannot be set aside.
+pub fn run_on(
+    keeper: &mut dyn Keeper,
+    mut run: impl FnMut(Orders<'_>) -> Result<Finished, HostFault>,
+    say: &mut dyn FnMut(String),
+) -> Result<Finished, HostFault> {
+    loop {
+        for Damaged { path, why } in keeper.states().damaged() {
+            say(format!("{} cannot be used: {why}", path.display()));
         }
-        Err(fault) => Err(fault),
-        Ok(finished) => {
-            if let Err(error) = timed.states.remove() {
-                tracing::warn!(%error, "states of a run that is done");
+        let Some(latest) = keeper.states().kept().last().copied() else {
+            return run(Orders { resume: None, keep: Some(as_keep(keeper)), ..Orders::default() });
+        };
+        let refused = match keeper.states().resume(latest.root) {
+            Ok(snapshot) => {
+                say(format!("taken up after step {}", latest.step));
+                let orders =
+                    Orders { resume: Some(Arc::new(snapshot)), keep: Some(as_keep(keeper)), ..Orders::default() };
+                match run(orders) {
+                    Err(HostFault::Snapshot(refused)) => refused,
+                    ended => return ended,
+                }
             }
-            Ok(finished)
+            Err(StatesError::Snapshot(refused)) => refused,
+            Err(error) => {
+                say(format!("{error}: the run begins anew"));
+                return run(Orders { resume: None, keep: Some(as_keep(keeper)), ..Orders::default() });
+            }
+        };
+        say(format!("the state after step {} is refused: {refused}", latest.step));
+        if let Err(error) = keeper.states().mend(latest.root) {
+            say(format!("{error}"));
+            return Err(refused.into());
         }
     }
+}
+
+fn as_keep(keeper: &mut dyn Keeper) -> &mut dyn Keep {
+    keeper
 }
 
 /// Keeps a state now and then. One that cannot be kept is the last that is tried.
@@ -360,67 +562,29 @@ impl Keep for Timed {
         !self.failed && self.last.elapsed() >= self.pause
     }
 
-    fn keep(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
-        if let Err(error) = self.states.add(checkpoint) {
-            tracing::warn!(%error, "no more states are kept of this run");
-            self.failed = true;
-        }
+    fn keep(&mut self, checkpoint: &mut Checkpoint) -> Held {
+        let held = self.states.keep(checkpoint);
+        self.failed = held == Held::Refused;
         self.last = Instant::now();
-        Ok(())
+        held
     }
 }
 
-fn read(path: &Path) -> Result<Pack, StatesError> {
-    let read = File::open(path).and_then(|mut file| {
-        let len = file.metadata()?.len();
-        Pack::read_from(&mut file, len)
-    });
-    read.map_err(|source| {
-        let path = path.to_path_buf();
-        match source.get_ref().and_then(|error| error.downcast_ref::<PackError>()) {
-            Some(error) => StatesError::Pack { path, error: error.clone() },
-            None => StatesError::Io { path, source },
-        }
-    })
-}
-
-/// Locks a folder; `None` when another process has.
-fn lock(dir: &Path) -> Result<Option<File>, StatesError> {
-    let path = dir.join("lock");
-    let failed = |source| StatesError::Io { path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {
-            // Its time says when states were last kept here.
-            let _ = file.set_modified(std::time::SystemTime::now());
-            Ok(Some(file))
-        }
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+impl Keeper for Timed {
+    fn states(&mut self) -> &mut States {
+        &mut self.states
     }
 }
 
-/// Removes other runs' states, those kept least lately first, until what is left is small enough. A failure leaves more.
-fn make_room(root: &Path, own: &Path, most: u64) {
-    let Ok(entries) = fs::read_dir(root) else { return };
-    let mut runs = Vec::new();
-    for dir in entries.flatten().map(|entry| entry.path()) {
-        let Ok(files) = fs::read_dir(&dir) else { continue };
-        let bytes: u64 = files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-        let used = fs::metadata(dir.join("lock")).and_then(|lock| lock.modified()).ok();
-        runs.push((used, dir, bytes));
-    }
-    runs.sort();
-    let mut bytes: u64 = runs.iter().map(|run| run.2).sum();
-    for (used, dir, len) in runs {
-        // Only what this program made has a lock, and only what nobody holds may go.
-        if bytes > most && dir != own && used.is_some() && matches!(lock(&dir), Ok(Some(_))) {
-            match fs::remove_dir_all(&dir) {
-                Ok(()) => bytes -= len,
-                Err(error) => tracing::warn!("{}: {error}", dir.display()),
-            }
-        }
-    }
+fn open_pack(path: &Path) -> io::Result<Pack> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    Pack::open(Arc::new(PackFile(file)), len)
+}
+
+/// Why a file is no pack, where that is what an error says.
+fn refusal(error: &io::Error) -> Option<String> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<PackError>()).map(ToString::to_string)
 }
 
 #[cfg(test)]
@@ -430,7 +594,7 @@ mod tests {
     use samebit_spec::{
         content::{BlobRef, Tree, TreeRef},
         execution::{Limits, Profile, TensorOps},
-        unit::Fuel,
+        unit::{Bytes, Fuel},
     };
 
     /// 40 steps, each of which writes two pages of 2 MiB, one of them the same each time.
@@ -493,7 +657,7 @@ mod tests {
         keep: &mut dyn Keep,
         until: u32,
     ) -> Result<Finished, HostFault> {
-        let orders = Orders { resume: resume.map(Arc::new), keep: Some(keep) };
+        let orders = Orders { resume: resume.map(Arc::new), keep: Some(keep), ..Orders::default() };
         let watch = &mut |progress: samebit_runtime::Progress| {
             if progress.root.is_some() && progress.step > until { Flow::Stop } else { Flow::Go }
         };
@@ -599,46 +763,140 @@ mod tests {
         drop(held);
     }
 
-    #[test]
-    fn states_never_take_more_room_than_they_are_given() {
-        let root = tempfile::tempdir().unwrap();
-        let on = load();
-        let room = Room { states: 32, run: Bytes(100_000), all: Bytes(300_000) };
-        let mut states = States::open(root.path(), on.2.id(), 1, room).unwrap();
-        // 40 pages of 4 KiB are more than there is room for, whichever states go.
-        let fault = go(&on, None, &mut states, 99).unwrap_err();
-        assert!(matches!(&fault, HostFault::Keep { reason, .. } if reason.contains("room for 100000")), "{fault}");
-        let bytes: u64 = states.kept().iter().map(|kept| kept.bytes).sum();
-        assert!(bytes > 0);
-        drop(states);
-        let other = Execution { unit: 1, ..on.2.clone() };
-        let tight = Room { all: Bytes(1), ..room };
-        let _open = States::open(root.path(), other.id(), 1, tight).unwrap();
-        assert!(!States::are_there(root.path(), on.2.id()), "another run's states made room");
+    fn bytes_on_disk(states: &States) -> u64 {
+        let files = fs::read_dir(states.dir()).unwrap().map(|file| file.unwrap());
+        let packs = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "pack"));
+        packs.map(|file| file.metadata().unwrap().len()).sum()
     }
 
     #[test]
-    fn a_damaged_file_is_named_and_a_damaged_page_refused() {
+    fn states_never_take_more_room_than_they_are_given_and_one_that_does_not_fit_ends_nothing() {
+        let on = load();
+        let fresh = tempfile::tempdir().unwrap();
+        let mut all = States::open(fresh.path(), on.2.id(), 1, Room::DEFAULT).unwrap();
+        let whole = go(&on, None, &mut all, 99).unwrap();
+        // 40 pages of 4 KiB are more than there is room for, whichever states go; the first ones fit.
+        for room in [1_000, 20_000, 100_000, 150_000] {
+            let root = tempfile::tempdir().unwrap();
+            let room = Room { states: 32, run: Bytes(room), all: Bytes(300_000) };
+            let mut states = States::open(root.path(), on.2.id(), 1, room).unwrap();
+            assert_eq!(go(&on, None, &mut states, 99).unwrap(), whole, "{room:?}");
+            let kept = states.kept();
+            assert_eq!(kept.iter().map(|kept| kept.bytes).sum::<u64>(), bytes_on_disk(&states));
+            assert!(bytes_on_disk(&states) <= room.run.0, "{room:?}: {kept:?}");
+            // A state of n pages takes about 4.2 kB each, so the last that fits is known.
+            let last = kept.last().map_or(0, |kept| u64::from(kept.step));
+            assert!(last * 4_000 <= room.run.0 && (last + 3) * 4_500 > room.run.0, "{room:?}: {kept:?}");
+            drop(states);
+            for kept in kept {
+                let mut states = States::open(root.path(), on.2.id(), 99, room).unwrap();
+                let snapshot = states.resume(kept.root).unwrap();
+                assert_eq!(go(&on, Some(snapshot), &mut states, 99).unwrap(), whole, "{kept:?}");
+            }
+            let other = Execution { unit: 1, ..on.2.clone() };
+            let tight = Room { all: Bytes(1), ..room };
+            let _open = States::open(root.path(), other.id(), 1, tight).unwrap();
+            assert!(!States::are_there(root.path(), on.2.id()), "another run's states made room");
+        }
+    }
+
+    /// Packs of steps 0, 10, 20 and 30, and what the run gave.
+    fn four(root: &Path, on: &(Runtime, Program, Execution)) -> (Finished, Vec<PathBuf>) {
+        let mut states = States::open(root, on.2.id(), 10, Room::DEFAULT).unwrap();
+        let whole = go(on, None, &mut states, 99).unwrap();
+        let paths: Vec<_> = states.packs.all().iter().map(|pack| states.path(pack)).collect();
+        assert_eq!(paths.len(), 4);
+        (whole, paths)
+    }
+
+    fn steps(states: &States) -> Vec<u32> {
+        states.kept().iter().map(|kept| kept.step).collect()
+    }
+
+    #[test]
+    fn a_pack_that_is_cut_short_is_set_aside_and_the_states_before_it_serve() {
+        // The first one has nothing that the others need.
+        let cases = [
+            (3, vec![0, 10, 20], vec![0, 10, 20, 30]),
+            (2, vec![0, 10], vec![0, 10, 20, 30]),
+            (1, vec![0], vec![0, 10, 20, 30]),
+            (0, vec![10, 20, 30], vec![10, 20, 30]),
+        ];
+        for (cut, left, then) in cases {
+            let root = tempfile::tempdir().unwrap();
+            let on = load();
+            let (whole, paths) = four(root.path(), &on);
+            let bytes = fs::read(&paths[cut]).unwrap();
+            fs::write(&paths[cut], &bytes[..100]).unwrap();
+            let mut looked = States::look(root.path(), on.2.id()).unwrap();
+            assert_eq!((steps(&looked), looked.damaged().len()), (left.clone(), 1));
+            assert!(paths[cut].exists(), "looking changes nothing");
+            let mut states = States::open(root.path(), on.2.id(), 10, Room::DEFAULT).unwrap();
+            assert_eq!(steps(&states), left);
+            let damaged = states.damaged();
+            assert!(damaged[0].why.contains("cut short") && damaged[0].path.exists() && !paths[cut].exists());
+            let mut said = Vec::new();
+            let watch = &mut |_: Progress| Flow::Go;
+            let run = |orders: Orders<'_>| on.0.run_with(&on.1, &on.2, &Nothing, orders, watch);
+            assert_eq!(run_on(&mut states, run, &mut |what| said.push(what)).unwrap(), whole);
+            assert_eq!(
+                said,
+                left.last().map(|step| format!("taken up after step {step}")).into_iter().collect::<Vec<_>>()
+            );
+            assert_eq!(steps(&states), then, "what was lost was kept again");
+            drop(states);
+            each_can_be_taken_up(&on, root.path(), Room::DEFAULT);
+        }
+    }
+
+    #[test]
+    fn an_altered_page_costs_the_states_that_need_it_and_no_other() {
         let root = tempfile::tempdir().unwrap();
         let on = load();
-        let open = || States::open(root.path(), on.2.id(), 30, Room::DEFAULT);
-        let mut states = open().unwrap();
-        let whole = go(&on, None, &mut states, 99).unwrap();
-        let path = states.path(states.packs.all().last().unwrap());
-        drop(states);
-        let bytes = fs::read(&path).unwrap();
-        let mut altered = bytes.clone();
-        // Chunks end with the history's; a page of memory is before it.
-        let at = bytes.len() - 2 * 4096;
-        altered[at] ^= 1;
-        fs::write(&path, &altered).unwrap();
-        let mut states = open().unwrap();
-        let snapshot = states.resume(whole.history[30]).unwrap();
+        let (whole, paths) = four(root.path(), &on);
+        // The page that each step writes anew: the states after this one have it otherwise.
+        let altered = |path: &Path| {
+            let mut bytes = fs::read(path).unwrap();
+            let end = 56 + usize::try_from(u64::from_le_bytes(bytes[16..24].try_into().unwrap())).unwrap();
+            bytes[end + 64] ^= 1;
+            fs::write(path, bytes).unwrap();
+        };
+        altered(&paths[1]);
+        let mut states = States::open(root.path(), on.2.id(), 1000, Room::DEFAULT).unwrap();
+        assert_eq!(steps(&states), [0, 10, 20, 30], "it is not seen before it is read");
+        let snapshot = states.resume(whole.history[10]).unwrap();
         let fault = go(&on, Some(snapshot), &mut states, 99).unwrap_err();
-        assert!(fault.to_string().contains("page "), "{fault}");
+        assert!(fault.to_string().contains("page 0 of 4096 bytes"), "{fault}");
+        states.mend(whole.history[10]).unwrap();
+        assert_eq!((steps(&states), states.damaged().len()), (vec![0, 20, 30], 1));
         drop(states);
-        fs::write(&path, &bytes[..100]).unwrap();
-        let error = open().unwrap_err();
-        assert!(error.to_string().contains("cut short") && error.to_string().contains(".pack"), "{error}");
+        each_can_be_taken_up(&on, root.path(), Room::DEFAULT);
+
+        altered(&paths[3]);
+        let mut states = States::open(root.path(), on.2.id(), 1000, Room::DEFAULT).unwrap();
+        let mut said = Vec::new();
+        let watch = &mut |_: Progress| Flow::Go;
+        let run = |orders: Orders<'_>| on.0.run_with(&on.1, &on.2, &Nothing, orders, watch);
+        assert_eq!(run_on(&mut states, run, &mut |what| said.push(what)).unwrap(), whole);
+        assert!(said[1].contains("the state after step 30 is refused: page 0"), "{said:?}");
+        assert_eq!(said.last().map(String::as_str), Some("taken up after step 20"));
+        assert_eq!(steps(&states), [0, 20]);
+    }
+
+    #[test]
+    fn what_a_run_left_is_there_for_whoever_looks_and_nothing_else_is() {
+        let root = tempfile::tempdir().unwrap();
+        let on = load();
+        assert!(States::look(root.path(), on.2.id()).unwrap().kept().is_empty());
+        assert!(!States::are_there(root.path(), on.2.id()), "looking makes nothing");
+        let mut states = States::open(root.path(), on.2.id(), 10, Room::DEFAULT).unwrap();
+        let whole = go(&on, None, &mut states, 99).unwrap();
+        let trace = Trace { receipt: whole.receipt, roots: whole.history };
+        states.leave_trace(&trace).unwrap();
+        // The run's own process has it open still.
+        let looked = States::look(root.path(), on.2.id()).unwrap();
+        assert_eq!((looked.trace(), steps(&looked)), (Some(trace), vec![0, 10, 20, 30]));
+        fs::write(states.dir().join("trace"), b"no trace").unwrap();
+        assert_eq!(looked.trace(), None);
     }
 }

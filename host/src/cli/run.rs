@@ -16,11 +16,11 @@ use indicatif::ProgressBar;
 use samebit_blobs::{BlobError, Folder};
 use samebit_node::{
     code,
-    states::{Room, States, StatesError},
+    states::{self, Damaged, Keeper, Room, States, StatesError},
 };
 use samebit_runtime::{
-    Content, EngineKind, Finished, Flow, HostFault, Keep, LoadError, Options, Orders, Program, Progress, Runtime,
-    Snapshot,
+    Checkpoint, Content, EngineKind, Finished, Flow, Held, HostFault, Keep, LoadError, Options, Orders, Program,
+    Progress, Runtime, Said, Snapshot,
 };
 use samebit_spec::{
     abi,
@@ -34,6 +34,7 @@ use samebit_spec::{
 };
 use serde::Serialize;
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     fs,
     io::{self, Read, Write},
@@ -60,7 +61,8 @@ Examples:
   samebit run --engine wasmi loop.wasm                      interpreted: slower, and the same in every bit
   samebit run --checkpoint-every 10 long.wasm               keeps a state every ten steps; after a power cut:
   samebit run --checkpoint-every 10 --resume latest long.wasm
-  samebit run --trace long.trace long.wasm                  every state root, for `samebit replay` and for disputes")]
+  samebit run --trace long.trace long.wasm                  every state root, for disputes and other machines
+  samebit replay --step 42 long.wasm                        one step of what --checkpoint-every kept, run again")]
 pub struct RunArgs {
     /// Where the files of /out go: a folder that is new or empty.
     #[arg(long, value_name = "DIR")]
@@ -114,7 +116,7 @@ pub(super) struct GuestArgs {
     /// Most fuel that the run may use. Default: 20 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
-    /// Most fuel of one step; a plain function is one step. Default: what --fuel gives, or else 4 G.
+    /// Most fuel of one step; a plain function is one step. Default: 8 G, as of a job, and at most what --fuel gives.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     step_budget: Option<u64>,
     /// Most linear memory. Default: 512 MiB.
@@ -165,10 +167,23 @@ struct RunView {
     resumed_from: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     states_kept: Option<usize>,
+    /// States that were to be kept and are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    states_skipped: Option<usize>,
+    /// What the task said last of its progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<SaidView>,
     execution: String,
     receipt: String,
     module: String,
     engine: String,
+}
+
+#[derive(Serialize)]
+struct SaidView {
+    done: u64,
+    total: u64,
+    text: String,
 }
 
 impl RunView {
@@ -200,6 +215,8 @@ impl RunView {
             stepped: program.form() == TaskForm::Stepped,
             resumed_from: None,
             states_kept: None,
+            states_skipped: None,
+            progress: None,
             execution: receipt.execution.to_string(),
             receipt: receipt.id().to_string(),
             module: program.module().id.to_string(),
@@ -220,49 +237,121 @@ pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
     if let Some(out) = &out {
         check_out(out)?;
     }
-    if let Some(trace) = trace.as_ref().filter(|trace| trace.exists()) {
-        return Err(Failure::new(Exit::Usage, format!("{} is there", trace.display()))
-            .help("choose another file for --trace: nothing is overwritten"));
+    if let Some(trace) = &trace {
+        check_trace(trace)?;
     }
     let has_input = guest.input.is_some();
     let prepared = prepare(guest, ui)?;
     let Prepared { sandbox, program, execution, content, states } = &prepared;
-    let mut kept = match (checkpoint_every, &resume) {
+    let mut keeper = match (checkpoint_every, &resume) {
         (None, None) => None,
-        _ => Some(open_states(states, execution, checkpoint_every)?),
-    };
-    let snapshot = match (resume, &mut kept) {
-        (Some(wanted), Some(kept)) => Some(taken_up(wanted, kept)?),
-        _ => None,
-    };
-    let resumed = snapshot.as_ref().map(|snapshot| snapshot.step());
-    if let Some(step) = resumed {
-        ui.note(format!("taken up after {}", text::count(step as usize, "step")));
+        (None, Some(_)) => Some(States::look(states, execution.id())),
+        (Some(every), _) => Some(States::open(states, execution.id(), every, Room::DEFAULT)),
     }
+    .transpose()
+    .map_err(|error| states_failure(&error))?
+    .map(|states| Noted { states, keeps: checkpoint_every.is_some(), skipped: 0, ui });
     let left = if checkpoint_every.is_some() {
         "interrupted; `--resume latest` goes on where the last state was kept"
     } else {
         "interrupted; nothing was sent and nothing is kept"
     };
     at_interrupt(ui, Failure::new(Exit::Interrupted, left));
-    let keep = checkpoint_every.and(kept.as_mut()).map(|kept| kept as &mut dyn Keep);
-    let orders = Orders { resume: snapshot.map(Arc::new), keep };
-    let finished = sandbox.run_with(program, execution, content, orders, ui)?;
+    let (mut resumed, mut said) = (None, None);
+    let mut go = |orders: Orders<'_>| {
+        resumed = orders.resume.as_ref().map(|snapshot| snapshot.step());
+        sandbox.run_shown(program, execution, content, orders, ui, &mut said)
+    };
+    let ran = match (resume, &mut keeper) {
+        (Some(Wanted::Latest), Some(keeper)) => {
+            let damaged = keeper.states.damaged();
+            if keeper.states.kept().is_empty() && damaged.is_empty() {
+                return Err(Failure::new(Exit::NotFound, "no state of this execution was kept").help(
+                    "the same module, arguments, input, seed and limits make the same execution; --checkpoint-every \
+                     keeps states",
+                ));
+            }
+            say_damaged(damaged, ui);
+            states::run_on(keeper, go, &mut |what| ui.note(what))
+        }
+        (Some(Wanted::Root(root)), Some(keeper)) => {
+            let snapshot = taken_up(root, &mut keeper.states)?;
+            ui.note(format!("taken up after {}", text::count(snapshot.step() as usize, "step")));
+            let ran = go(Orders { resume: Some(Arc::new(snapshot)), keep: Some(keeper), ..Orders::default() });
+            if let Err(HostFault::Snapshot(_)) = ran
+                && keeper.states.mend(root).is_ok()
+            {
+                say_damaged(keeper.states.damaged(), ui);
+            }
+            ran
+        }
+        (None, Some(keeper)) => {
+            say_damaged(keeper.states.damaged(), ui);
+            go(Orders { keep: Some(keeper), ..Orders::default() })
+        }
+        (_, None) => go(Orders::default()),
+    };
+    let finished = ran.map_err(|fault| fault_failure(&fault))?;
 
     if let Some(out) = &out {
         write_out(out, &finished.files)?;
     }
+    let whole = Trace { receipt: finished.receipt.clone(), roots: finished.history.clone() };
     if let Some(trace) = &trace {
-        write_trace(trace, &finished)?;
+        write_trace(trace, &whole)?;
     }
-    let states_kept = checkpoint_every.and(kept.as_ref()).map(|kept| kept.kept().len());
+    let keeper = keeper.filter(|keeper| keeper.keeps);
+    if let Some(keeper) = &keeper
+        && let Err(error) = keeper.states.leave_trace(&whole)
+    {
+        ui.note(format!("`samebit replay` will need --trace: {error}"));
+    }
     let view = RunView {
         resumed_from: resumed,
-        states_kept,
+        states_kept: keeper.as_ref().map(|keeper| keeper.states.kept().len()),
+        states_skipped: keeper.map(|keeper| keeper.skipped).filter(|skipped| *skipped > 0),
+        progress: said.map(|Said { done, total, text }| SaidView { done, total, text }),
         ..RunView::new(&finished, program, sandbox.runtime.engine_build())
     };
     show(&finished, program, &view, out.is_some(), ui);
     end(&finished, has_input, ui)
+}
+
+/// Keeps states and says of each that it does not keep; the run goes on.
+struct Noted<'a> {
+    states: States,
+    keeps: bool,
+    skipped: usize,
+    ui: &'a Ui,
+}
+
+impl Keep for Noted<'_> {
+    fn wants(&mut self, step: u32) -> bool {
+        self.keeps && self.states.wants(step)
+    }
+
+    fn keep(&mut self, checkpoint: &mut Checkpoint) -> Held {
+        match self.states.add(checkpoint) {
+            Ok(()) => Held::Kept,
+            Err(error) => {
+                self.skipped += 1;
+                self.ui.note(format!("not kept: {error}"));
+                Held::Refused
+            }
+        }
+    }
+}
+
+impl Keeper for Noted<'_> {
+    fn states(&mut self) -> &mut States {
+        &mut self.states
+    }
+}
+
+pub(super) fn say_damaged(damaged: Vec<Damaged>, ui: &Ui) {
+    for Damaged { path, why } in damaged {
+        ui.note(format!("{} cannot be used: {why}", path.display()));
+    }
 }
 
 /// An execution with all that it takes to run it here.
@@ -293,7 +382,7 @@ pub(super) fn prepare(guest: GuestArgs, ui: &Ui) -> Result<Prepared, Failure> {
         args,
     } = guest;
     let limits = limits(fuel, memory);
-    let step_budget = step_budget.or(fuel).map_or(param::STEP_BUDGET_DEFAULT, Fuel).min(limits.fuel);
+    let step_budget = step_budget.map_or(param::STEP_BUDGET_DEFAULT, Fuel).min(limits.fuel);
     let world = World { args, env: options::last_wins(env), seed, limits, step_budget };
     check_args(&world)?;
     let mut content = Local::default();
@@ -326,18 +415,13 @@ pub(super) fn prepare(guest: GuestArgs, ui: &Ui) -> Result<Prepared, Failure> {
     Ok(Prepared { sandbox, program, execution, content, states })
 }
 
-/// The states that are kept of an execution.
-pub(super) fn open_states(dir: &Path, execution: &Execution, every: Option<u32>) -> Result<States, Failure> {
-    States::open(dir, execution.id(), every.unwrap_or(1), Room::DEFAULT).map_err(|error| states_failure(&error))
-}
-
 /// Prose for states that cannot be kept or had.
 pub(super) fn states_failure(error: &StatesError) -> Failure {
     let (exit, help) = match error {
         StatesError::Unknown { .. } => (Exit::NotFound, "`--resume latest` takes what was kept last"),
         StatesError::InUse { .. } => (Exit::Refused, "wait for it to end, or give --states another folder"),
-        StatesError::Pack { .. } | StatesError::Snapshot(_) => {
-            (Exit::Environment, "the file was damaged; without --resume the run begins at its beginning")
+        StatesError::Snapshot(_) => {
+            (Exit::Environment, "a file was damaged; `--resume latest` takes the latest state that can be had")
         }
         StatesError::Large { .. } => (Exit::Environment, "run it without --checkpoint-every"),
         StatesError::Io { .. } => (Exit::Environment, "give --states a folder that can be written"),
@@ -345,22 +429,39 @@ pub(super) fn states_failure(error: &StatesError) -> Failure {
     Failure::new(exit, error.to_string()).help(help)
 }
 
-fn taken_up(wanted: Wanted, kept: &mut States) -> Result<Snapshot, Failure> {
-    let root = match (wanted, kept.kept().last()) {
-        (Wanted::Root(root), _) => root,
-        (Wanted::Latest, Some(last)) => last.root,
-        (Wanted::Latest, None) => {
-            return Err(Failure::new(Exit::NotFound, "no state of this execution was kept")
-                .help("the same module, arguments, input, seed and limits make the same execution; --checkpoint-every keeps states"));
+fn taken_up(root: StateRoot, kept: &mut States) -> Result<Snapshot, Failure> {
+    let damaged = kept.damaged();
+    kept.resume(root).map_err(|error| match (&error, damaged.first()) {
+        (StatesError::Unknown { .. }, Some(Damaged { path, why })) => {
+            let what = format!("{error}, and {} cannot be used: {why}", path.display());
+            Failure::new(Exit::Environment, what).help("`--resume latest` takes the latest state that can be had")
         }
-    };
-    kept.resume(root).map_err(|error| states_failure(&error))
+        _ => states_failure(&error),
+    })
+}
+
+/// Refuses a trace that could not be written once the work is done.
+fn check_trace(path: &Path) -> Result<(), Failure> {
+    if path.exists() {
+        return Err(Failure::new(Exit::Usage, format!("{} is there", path.display()))
+            .help("choose another file for --trace: nothing is overwritten"));
+    }
+    let partial = partial(path);
+    let tried = fs::File::create_new(&partial).and_then(|_| fs::remove_file(&partial));
+    tried.map_err(|error| {
+        Failure::new(Exit::Environment, format!("{}: {error}", path.display()))
+            .help("give --trace a file in a folder that is there and can be written; nothing was run")
+    })
+}
+
+/// A name that nobody else makes.
+fn partial(path: &Path) -> PathBuf {
+    path.with_extension(format!("{}.partial", std::process::id()))
 }
 
 /// Writes the history whole or not at all.
-fn write_trace(path: &Path, finished: &Finished) -> Result<(), Failure> {
-    let trace = Trace { receipt: finished.receipt.clone(), roots: finished.history.clone() };
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+fn write_trace(path: &Path, trace: &Trace) -> Result<(), Failure> {
+    let partial = partial(path);
     let written = fs::write(&partial, trace.encode()).and_then(|()| fs::rename(&partial, path));
     written.map_err(|error| {
         // Ours alone: nobody else makes this name.
@@ -454,20 +555,28 @@ impl Sandbox {
         content: &dyn Content,
         ui: &Ui,
     ) -> Result<Finished, Failure> {
-        self.run_with(program, execution, content, Orders::default(), ui)
+        self.run_shown(program, execution, content, Orders::default(), ui, &mut None)
+            .map_err(|fault| fault_failure(&fault))
     }
 
-    /// The same, from a state that was kept, or keeping states.
-    pub(super) fn run_with(
+    /// The same, as `orders` say; leaves in `said` what the guest said last of its progress.
+    fn run_shown(
         &self,
         program: &Program,
         execution: &Execution,
         content: &dyn Content,
         orders: Orders<'_>,
         ui: &Ui,
-    ) -> Result<Finished, Failure> {
+        said: &mut Option<Said>,
+    ) -> Result<Finished, HostFault> {
         let begun = Instant::now();
         let mut bar: Option<ProgressBar> = None;
+        let heard = RefCell::new(said);
+        let mut hear = |said: Said| **heard.borrow_mut() = Some(said);
+        let Orders { resume, keep, hear: _ } = orders;
+        // What hears lives shorter than what keeps.
+        let keep = keep.map(|keep| keep as &mut dyn Keep);
+        let orders = Orders { resume, keep, hear: Some(&mut hear) };
         let finished = self.runtime.run_with(program, execution, content, orders, &mut |progress| {
             if begun.elapsed() > QUIET_TIME {
                 let bar = bar.get_or_insert_with(|| ui.spinner("running"));
@@ -476,14 +585,20 @@ impl Sandbox {
                     TaskForm::Stepped => format!("step {}, ", progress.step),
                     TaskForm::Command => String::new(),
                 };
-                bar.set_message(format!("running: {steps}{} fuel, {share} % of its limit", text::fuel(progress.fuel)));
+                let said = match &**heard.borrow() {
+                    Some(Said { done, total: 0, text }) => format!("; {done} done {text}"),
+                    Some(Said { done, total, text }) => format!("; {done} of {total} {text}"),
+                    None => String::new(),
+                };
+                let fuel = text::fuel(progress.fuel);
+                bar.set_message(format!("running: {steps}{fuel} fuel, {share} % of its limit{said}"));
             }
             Flow::Go
         });
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        finished.map_err(|fault| fault_failure(&fault))
+        finished
     }
 }
 

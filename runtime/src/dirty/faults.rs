@@ -174,6 +174,12 @@ impl Faults {
         Some(leaves)
     }
 
+    /// Whether most of memory is left alone.
+    #[cfg(test)]
+    pub(super) fn samples(&self) -> bool {
+        self.sample.is_some()
+    }
+
     /// Ranges of written pages in use; protects them again when told to.
     fn scan(&self, range: Range<usize>, protect: bool, found: &mut Vec<Range<usize>>) -> bool {
         let mut regions = [Region::default(); REGIONS];

@@ -12,11 +12,11 @@ use samebit_spec::{
     wire,
 };
 use samebit_tensor::Tensor;
-use samebit_wasi::Saved;
+use samebit_wasi::{Piece, Saved};
 use std::collections::BTreeMap;
 
 /// Bytes of a piece.
-const PIECE: u64 = 64 << 10;
+const PIECE_BYTES: u64 = 64 << 10;
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Image {
@@ -46,13 +46,11 @@ impl Tensors {
                     let mut at = 0;
                     while at < one.of.bytes() {
                         let mut piece = Vec::new();
-                        tensor.bytes(at, PIECE, &mut |bytes| piece.extend_from_slice(bytes));
+                        tensor.bytes(at, PIECE_BYTES, &mut |bytes| piece.extend_from_slice(bytes));
                         at += piece.len() as u64;
                         let hash = piece_hash(&piece);
                         hashes.push(hash);
-                        if world.named.insert(hash) {
-                            world.pieces.insert(hash, piece);
-                        }
+                        world.pieces.insert(hash, Piece::of(piece));
                     }
                     Kept::Pieces(hashes)
                 }

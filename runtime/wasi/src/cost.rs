@@ -26,6 +26,9 @@ pub const WRITE_BYTE: u64 = 2 * UNIT;
 /// Of each byte that a call adds to what the guest's files hold beside those it takes from memory: it is hashed
 /// and given out in the end, zero or not.
 pub const GROWTH_BYTE: u64 = 2 * UNIT;
+/// Of each way to a piece of mounted content that may have been let go, in a world that mounts more than is held: 64 KiB
+/// are read and hashed.
+pub const LOAD: u64 = 100_000 * UNIT;
 /// Of each random byte.
 pub const RANDOM_BYTE: u64 = 2 * UNIT;
 /// Of each subscription of `poll_oneoff`.

@@ -18,12 +18,21 @@ pub(crate) const CHUNK: usize = 4096;
 
 /// A chunk's bytes as far as they were written; what is missing up to [`CHUNK`] is zeros.
 #[derive(Clone, Default)]
-struct Chunk {
+pub(crate) struct Chunk {
     bytes: Vec<u8>,
     hash: OnceLock<Option<[u8; 32]>>,
 }
 
 impl Chunk {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, hash: OnceLock::new() }
+    }
+
+    /// The first bytes that were written.
+    pub(crate) fn bytes(&self, len: usize) -> &[u8] {
+        &self.bytes[..len.min(self.bytes.len())]
+    }
+
     /// Hash of the bytes without trailing zeros; `None` when nothing is left, so that a chunk of zeros and an
     /// absent one are the same.
     fn hash(&self) -> Option<[u8; 32]> {

@@ -1,7 +1,7 @@
 //! The calls that begin with a descriptor.
 
 use crate::{
-    Call, Errno, GuestMemory, Halt, Turn, Wasi,
+    Call, Errno, GuestMemory, Halt, Said, Turn, Wasi,
     clock::EPOCH_NS,
     fd::{FLAG_APPEND, FLAGS, What, rights},
     fs::{Body, Ino, Kind},
@@ -321,6 +321,40 @@ impl Wasi {
         }
     }
 
+    /// Ways to pieces of mounted content that a call takes and that are paid for: in a world that mounts more than is
+    /// held, to each piece whose beginning is read, to the one that `fd_seek` goes to and to each that `fd_pread` reads.
+    pub(crate) fn loads(&self, call: Call, args: Args<'_>, memory: &dyn GuestMemory) -> u64 {
+        if self.setup.exceeds { self.ways(call, args, memory).unwrap_or(0) } else { 0 }
+    }
+
+    fn ways(&self, call: Call, args: Args<'_>, memory: &dyn GuestMemory) -> Option<u64> {
+        let fd = match call {
+            Call::FdRead | Call::FdPread | Call::FdSeek => self.fds.get(args.int(0)).ok()?,
+            _ => return None,
+        };
+        let (len, offset) = match fd.what {
+            What::Stdin { offset } => (self.setup.stdin.len.0, offset),
+            What::File { ino, offset } => match &self.fs.inode(ino).ok()?.kind {
+                Kind::File(Body::Mounted(blob)) => (blob.len.0, offset),
+                _ => return None,
+            },
+            What::Stdout | What::Stderr | What::Dir { .. } => return None,
+        };
+        if call == Call::FdSeek {
+            return Some(1);
+        }
+        let offset = if call == Call::FdPread { args.long(3) } else { offset };
+        let total = layout::iovecs_priced(args.int(1), args.int(2), memory).1;
+        let end = offset.saturating_add(total).min(len);
+        if offset >= end {
+            return Some(0);
+        }
+        let through = end.div_ceil(crate::PIECE);
+        // In the middle of a piece a file is where it came to by a way that was paid for.
+        let from = if call == Call::FdPread { offset / crate::PIECE } else { offset.div_ceil(crate::PIECE) };
+        Some(through.saturating_sub(from))
+    }
+
     /// Lets go of an inode that has neither name nor descriptor any more.
     pub(crate) fn reap(&mut self, ino: Option<Ino>) {
         if let Some(ino) = ino
@@ -333,7 +367,8 @@ impl Wasi {
     /// Sets a file's length.
     pub(crate) fn resize(&mut self, ino: Ino, len: u64, turn: &Turn<'_>) -> Result<(), Halt> {
         let shelf = &self.shelf;
-        self.fs.resize(ino, len, turn.now, |blob| shelf.copy(blob, turn.content))?;
+        // Of a mounted file that is cut no byte behind its new end is had.
+        self.fs.resize(ino, len, turn.now, |blob| shelf.copy(blob, len, turn.content))?;
         Ok(())
     }
 
@@ -392,7 +427,7 @@ impl Wasi {
         let end = offset.checked_add(u64::from(buffers.total)).ok_or(Errno::FBig)?;
         let len = end.max(self.fs.inode(ino)?.size());
         let shelf = &self.shelf;
-        let data = self.fs.resize(ino, len, turn.now, |blob| shelf.copy(blob, turn.content))?;
+        let data = self.fs.resize(ino, len, turn.now, |blob| shelf.copy(blob, len, turn.content))?;
         let mut at = offset;
         buffers.pieces(turn.memory, |piece| {
             data.write(at, piece);
@@ -403,6 +438,10 @@ impl Wasi {
 
     /// Keeps what there is room for; the rest is dropped, and the guest is told that all was written.
     fn keep_stderr(&mut self, buffers: &Iovecs, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        if let Some(said) = Said::of(buffers, turn.memory)? {
+            self.said = Some(said);
+            return Ok(());
+        }
         let kept = self.setup.stderr_kept;
         let stderr = &mut self.stderr;
         buffers.pieces(turn.memory, |piece| {

@@ -26,6 +26,7 @@ mod memory;
 mod path;
 mod poll;
 mod ranges;
+mod said;
 mod saved;
 mod shelf;
 
@@ -34,7 +35,9 @@ pub use clock::EPOCH_NS;
 pub use errno::Errno;
 pub use memory::{BadPointer, GuestMemory, SliceMemory};
 pub use ranges::FileBytes;
-pub use saved::{RestoreError, Saved, piece_hash};
+pub use said::Said;
+pub use saved::{Piece, RestoreError, Saved, piece_hash};
+pub use shelf::LOADED_MAX;
 
 use clock::Clock;
 use data::Data;
@@ -147,6 +150,8 @@ struct Setup {
     unit: u32,
     limits: Limits,
     stderr_kept: usize,
+    /// Whether the mounts and stdin are more than is held of them.
+    exceeds: bool,
     hash: [u8; 32],
 }
 
@@ -187,6 +192,8 @@ pub struct Wasi {
     drawn: u64,
     stdout: Stdout,
     stderr: Vec<u8>,
+    /// What the guest said last of its progress, until somebody takes it.
+    said: Option<Said>,
     shelf: Shelf,
 }
 
@@ -204,16 +211,20 @@ impl Wasi {
         let listed: Vec<&Mount> = mounts.iter().map(|(mount, _)| mount).collect();
         let image = (&args, &env, stdin, seed, unit, listed, limits);
         let hash = wire::derive("samebit/v1/wasi-setup", &wire::encode(&image));
+        let files = mounts.iter().flat_map(|(_, tree)| tree.files());
+        let mounted = files.fold(stdin.len.0, |sum, file| sum.saturating_add(file.blob.len.0));
+        let exceeds = mounted > LOADED_MAX;
         let fs = Fs::new(&mounts, &limits, EPOCH_NS);
         let env = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         Self {
             fds: Fds::new(fs.roots()),
             fs,
-            setup: Arc::new(Setup { args, env, stdin, seed, unit, limits, stderr_kept, hash }),
+            setup: Arc::new(Setup { args, env, stdin, seed, unit, limits, stderr_kept, exceeds, hash }),
             clock: Clock::new(),
             drawn: 0,
             stdout: Stdout::default(),
             stderr: Vec::new(),
+            said: None,
             shelf: Shelf::default(),
         }
     }
@@ -228,7 +239,8 @@ impl Wasi {
         };
         let setup_bytes = functions::bytes_of(strings).saturating_add(strings.len() as u64 * 4);
         let growth = self.growth(call, Args(args), memory).saturating_mul(cost::GROWTH_BYTE);
-        Fuel(cost::cost(call, args, memory, setup_bytes).0.saturating_add(growth))
+        let loads = self.loads(call, Args(args), memory).saturating_mul(cost::LOAD);
+        Fuel(cost::cost(call, args, memory, setup_bytes).0.saturating_add(growth).saturating_add(loads))
     }
 
     /// Fuel of the next [`Wasi::root`]: what it may have to hash again or list. Takes no longer the more there is.
@@ -290,6 +302,11 @@ impl Wasi {
     #[must_use]
     pub fn stderr(&self) -> &[u8] {
         &self.stderr
+    }
+
+    /// What the guest has said of its progress since this was called last. Part of nothing.
+    pub fn take_said(&mut self) -> Option<Said> {
+        self.said.take()
     }
 
     /// The regular files below `/out`, by path relative to it, sorted: what a tree can hold of them. A file

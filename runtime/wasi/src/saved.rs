@@ -2,22 +2,19 @@
 //!
 //! What the execution says is not in it, mounts and their content included: a world is restored on top of a new one of
 //! the same [`Config`]. Bytes of files and of stdout are handed over in pieces of at most 4 KiB by their hashes, so that
-//! two saves share what did not change between them. Whether what was restored is what was saved is told by
+//! two saves share what did not change between them, and no byte is copied to save it. Whether what was restored is what was saved is told by
 //! [`Wasi::root`], which covers all of it but stderr.
 
 use crate::{
     Config, Stdout, Wasi,
     clock::Clock,
-    data::{Data, SavedData},
+    data::{Chunk, Data, SavedData},
     fd::Fds,
     fs::SavedFs,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::wire::{self, DecodeError};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
 /// A saved world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,10 +22,46 @@ pub struct Saved {
     /// Everything but the pieces.
     pub image: Vec<u8>,
     /// The pieces that it names, by hash: [`piece_hash`].
-    pub named: BTreeSet<[u8; 32]>,
-    /// Those of them that were not known.
-    pub pieces: BTreeMap<[u8; 32], Vec<u8>>,
+    pub pieces: BTreeMap<[u8; 32], Piece>,
 }
+
+/// A piece, shared with the world that it is of until that writes to it.
+#[derive(Clone)]
+pub struct Piece {
+    chunk: Arc<Chunk>,
+    len: usize,
+}
+
+impl Piece {
+    /// A piece of something else that is kept with a world.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
+        Self { chunk: Arc::new(Chunk::of(bytes)), len }
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.chunk.bytes(self.len)
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece of {} bytes", self.len)
+    }
+}
+
+impl PartialEq for Piece {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Piece {}
 
 /// Hash of a piece: its bytes without trailing zeros, of which it has none.
 #[must_use]
@@ -62,25 +95,21 @@ pub enum RestoreError {
 }
 
 /// Where pieces go.
-pub(crate) struct Pieces<'a> {
-    named: BTreeSet<[u8; 32]>,
-    given: BTreeMap<[u8; 32], Vec<u8>>,
-    known: &'a dyn Fn(&[u8; 32]) -> bool,
-}
+#[derive(Default)]
+pub(crate) struct Pieces(BTreeMap<[u8; 32], Piece>);
 
-impl Pieces<'_> {
-    pub(crate) fn give(&mut self, hash: [u8; 32], bytes: &[u8]) {
-        if self.named.insert(hash) && !(self.known)(&hash) {
-            self.given.insert(hash, bytes.to_vec());
-        }
+impl Pieces {
+    /// The first `len` bytes of a chunk.
+    pub(crate) fn give(&mut self, hash: [u8; 32], chunk: &Arc<Chunk>, len: usize) {
+        self.0.entry(hash).or_insert_with(|| Piece { chunk: Arc::clone(chunk), len });
     }
 }
 
-/// A piece, or why it cannot be had.
-type Piece = Result<Vec<u8>, String>;
+/// A piece's bytes, or why it cannot be had.
+type Taken = Result<Vec<u8>, String>;
 
 /// Where pieces come from.
-pub(crate) struct Shelved<'a>(&'a mut dyn FnMut(&[u8; 32]) -> Piece);
+pub(crate) struct Shelved<'a>(&'a mut dyn FnMut(&[u8; 32]) -> Taken);
 
 impl Shelved<'_> {
     pub(crate) fn take(&mut self, hash: &[u8; 32]) -> Result<Vec<u8>, RestoreError> {
@@ -101,12 +130,12 @@ struct Image {
 }
 
 impl Wasi {
-    /// The world as bytes. Pieces that `known` has are named and left out.
+    /// The world as bytes.
     #[must_use]
-    pub fn save(&self, known: &dyn Fn(&[u8; 32]) -> bool) -> Saved {
+    pub fn save(&self) -> Saved {
         // Whoever adds a field decides here whether a run that is taken up again needs it.
-        let Self { setup: _, fs, fds, clock, drawn, stdout, stderr, shelf: _ } = self;
-        let mut given = Pieces { named: BTreeSet::new(), given: BTreeMap::new(), known };
+        let Self { setup: _, fs, fds, clock, drawn, stdout, stderr, said: _, shelf: _ } = self;
+        let mut given = Pieces::default();
         let image = Image {
             files: fs.save(&mut given),
             fds: fds.clone(),
@@ -115,7 +144,7 @@ impl Wasi {
             stdout: stdout.data.save(&mut given),
             stderr: stderr.clone(),
         };
-        Saved { image: wire::encode(&image), named: given.named, pieces: given.given }
+        Saved { image: wire::encode(&image), pieces: given.0 }
     }
 
     /// The world of `config` as it was when `image` was saved, whose root was `root`.
@@ -126,7 +155,7 @@ impl Wasi {
         config: Config,
         image: &[u8],
         root: [u8; 32],
-        piece: &mut dyn FnMut(&[u8; 32]) -> Piece,
+        piece: &mut dyn FnMut(&[u8; 32]) -> Taken,
     ) -> Result<Self, RestoreError> {
         let (stdout_max, stderr_kept) = (config.limits.stdout.0, config.stderr_kept);
         let Image { files, fds, clock, drawn, stdout, stderr } = wire::decode(image)?;

@@ -108,7 +108,7 @@ fn cases() -> Vec<Case> {
     let sized = |len: usize| format!("{filled} (call $buffer (i32.const {len}))");
     let listing = "(local.set $cookie (i64.const 0))
         (loop $page
-            (call $good (call $fd_readdir (local.get $fd) (i32.const 0x100000) (i32.const 4096) (local.get $cookie)
+            (call $good (call $fd_readdir (local.get $fd) (i32.const 0x100000) (i32.const 65536) (local.get $cookie)
                 (i32.const 136)))
             (local.set $at (i32.const 0x100000))
             (local.set $end (i32.add (local.get $at) (i32.load (i32.const 136))))
@@ -118,7 +118,7 @@ fn cases() -> Vec<Case> {
                 (local.set $at (i32.add (i32.add (local.get $at) (i32.const 24))
                     (i32.load offset=16 (local.get $at))))
                 (br $entry)))
-            (br_if $page (i32.eq (i32.load (i32.const 136)) (i32.const 4096))))";
+            (br_if $page (i32.eq (i32.load (i32.const 136)) (i32.const 65536))))";
     // `names/f00000` and so on: five digits at 39.
     let opening = "(i64.store (i32.const 32) (i64.load (i32.const 0)))
         (i32.store8 (i32.const 37) (i32.const 0x2f))
@@ -173,8 +173,9 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "readdir",
-            "a whole listing of 10000 names, 4 KiB at a time",
-            2,
+            // The stock runner looks at the whole folder again for each page: at 4 KiB it takes minutes.
+            "a whole listing of 10000 names, 64 KiB at a time",
+            1,
             guest(given, "names", 2, 1 << 14, "", listing),
         ),
         case(

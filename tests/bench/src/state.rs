@@ -12,7 +12,7 @@ use crate::{
     tax::say,
 };
 use samebit_runtime::{
-    Checkpoint, Content, EngineKind, Flow, Keep, Orders, Program, Runtime, Snapshot, Tracking,
+    Checkpoint, Content, EngineKind, Flow, Held, Keep, Orders, Program, Runtime, Snapshot, Source, Tracking,
     pack::{Pack, Packer, Packs},
 };
 use samebit_spec::{
@@ -153,12 +153,23 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
+/// A pack on disk.
+struct Disk(fs::File);
+
+impl Source for Disk {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, into, offset)
+    }
+}
+
 /// Keeps states in memory.
 #[derive(Default)]
 struct Packing {
     every: u32,
     packer: Packer,
     packs: Vec<Pack>,
+    /// Bytes of the last.
+    last: Arc<Vec<u8>>,
 }
 
 impl Keep for Packing {
@@ -166,11 +177,13 @@ impl Keep for Packing {
         step.is_multiple_of(self.every)
     }
 
-    fn keep(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+    fn keep(&mut self, checkpoint: &mut Checkpoint) -> Held {
         let mut bytes = Vec::new();
-        self.packer.pack(checkpoint, &mut bytes).map_err(|error| error.to_string())?;
-        self.packs.push(Pack::read(bytes).map_err(|error| error.to_string())?);
-        Ok(())
+        let Ok(written) = self.packer.pack(checkpoint, &mut bytes) else { return Held::Refused };
+        let bytes = Arc::new(bytes);
+        self.packs.push(written.at(Arc::<Vec<u8>>::clone(&bytes)));
+        self.last = bytes;
+        Held::Kept
     }
 }
 
@@ -193,7 +206,7 @@ fn checkpoint(options: &Options, report: &mut Report) -> Result<(), String> {
             let (mut roots, mut passes) = (Vec::new(), Vec::new());
             let mut last: Option<Instant> = None;
             let mut packing = Packing { every: 1, ..Packing::default() };
-            let orders = Orders { resume: None, keep: kept.then_some(&mut packing as &mut dyn Keep) };
+            let orders = Orders { keep: kept.then_some(&mut packing as &mut dyn Keep), ..Orders::default() };
             let finished = runtime.run_with(&program, &execution, &store, orders, &mut |progress| {
                 if progress.root.is_some() {
                     if let Some(last) = last {
@@ -232,12 +245,12 @@ fn resume(options: &Options, report: &mut Report) -> Result<(), String> {
     let program = load(&runtime, &writer(1))?;
     let execution = execution(&program, &store, param::FUEL_MAX.0);
     let mut packing = Packing { every: 1, ..Packing::default() };
-    let orders = Orders { resume: None, keep: Some(&mut packing) };
+    let orders = Orders { keep: Some(&mut packing), ..Orders::default() };
     let whole = runtime.run_with(&program, &execution, &store, orders, &mut |_| Flow::Go);
     let whole = whole.map_err(|error| error.to_string())?;
     let path = target().join("bench/state.pack");
     fs::create_dir_all(target().join("bench")).map_err(|error| error.to_string())?;
-    fs::write(&path, packing.packs[0].as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
+    fs::write(&path, &*packing.last).map_err(|error| format!("{}: {error}", path.display()))?;
     let packs = Packs::new(packing.packs);
     let root = whole.history[0];
     let (mut from_disk, mut from_memory, mut copies, mut fresh) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -254,9 +267,9 @@ fn resume(options: &Options, report: &mut Report) -> Result<(), String> {
         for (disk, times) in [(true, &mut from_disk), (false, &mut from_memory)] {
             let begun = Instant::now();
             let snapshot: Snapshot = if disk {
-                let read = fs::File::open(&path).and_then(|mut file| {
+                let read = fs::File::open(&path).and_then(|file| {
                     let len = file.metadata()?.len();
-                    Pack::read_from(&mut file, len)
+                    Pack::open(Arc::new(Disk(file)), len)
                 });
                 Packs::new(vec![read.map_err(|error| format!("{}: {error}", path.display()))?]).snapshot(root)
             } else {
@@ -264,7 +277,7 @@ fn resume(options: &Options, report: &mut Report) -> Result<(), String> {
             }
             .map_err(|error| error.to_string())?;
             store.asked.set(None);
-            let orders = Orders { resume: Some(Arc::new(snapshot)), keep: None };
+            let orders = Orders { resume: Some(Arc::new(snapshot)), ..Orders::default() };
             let finished = runtime.run_with(&program, &execution, &store, orders, &mut |_| Flow::Go);
             if finished.map_err(|error| error.to_string())? != whole {
                 return Err("a run that was taken up ended otherwise".into());

@@ -2,7 +2,7 @@
 
 use crate::{compare::Stats, rng::Rng};
 use samebit_runtime::{
-    Checkpoint, Content, EngineKind, Finished, Flow, HostFault, Keep, Orders, Program, Runtime,
+    Checkpoint, Content, EngineKind, Finished, Flow, Held, HostFault, Keep, Orders, Program, Runtime,
     pack::{Pack, Packer, Packs},
 };
 use samebit_spec::{
@@ -70,11 +70,11 @@ impl Keep for Packing {
         true
     }
 
-    fn keep(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+    fn keep(&mut self, checkpoint: &mut Checkpoint) -> Held {
         let mut bytes = Vec::new();
-        self.packer.pack(checkpoint, &mut bytes).map_err(|error| error.to_string())?;
+        self.packer.pack(checkpoint, &mut bytes).expect("memory takes all");
         self.packs.push(bytes);
-        Ok(())
+        Held::Kept
     }
 }
 
@@ -97,7 +97,7 @@ fn honest() -> &'static Honest {
             tensor_ops: TensorOps(0),
         };
         let mut packing = Packing { packer: Packer::new(), packs: Vec::new() };
-        let orders = Orders { resume: None, keep: Some(&mut packing) };
+        let orders = Orders { keep: Some(&mut packing), ..Orders::default() };
         let finished = runtime.run_with(&program, &execution, &Nothing, orders, &mut |_| Flow::Go).expect("an outcome");
         Honest { runtime, program, execution, finished, packs: packing.packs }
     })
@@ -205,10 +205,10 @@ fn pack(honest: &Honest, bytes: &[u8]) -> Result<bool, String> {
     let packs = Packs::new(packs);
     for gone in 0..packs.all().len() - 1 {
         // Whatever it is told, merging ends.
-        let _ = packs.absorb(gone, &mut std::io::sink());
+        let _ = packs.absorb(gone, gone + 1, &mut std::io::sink());
     }
     let Ok(snapshot) = packs.snapshot(root) else { return Ok(false) };
-    let orders = Orders { resume: Some(Arc::new(snapshot)), keep: None };
+    let orders = Orders { resume: Some(Arc::new(snapshot)), ..Orders::default() };
     let ran = honest.runtime.run_with(&honest.program, &honest.execution, &Nothing, orders, &mut |_| Flow::Go);
     match ran {
         // stderr is for people and no part of a state's root.

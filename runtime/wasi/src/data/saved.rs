@@ -12,12 +12,12 @@ pub(crate) struct SavedData {
 }
 
 impl Data {
-    pub(crate) fn save(&self, pieces: &mut Pieces<'_>) -> SavedData {
+    pub(crate) fn save(&self, pieces: &mut Pieces) -> SavedData {
         let mut chunks = Vec::new();
         for (index, chunk) in &self.chunks {
             if let Some(hash) = chunk.hash() {
                 let end = chunk.bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-                pieces.give(hash, &chunk.bytes[..end]);
+                pieces.give(hash, chunk, end);
                 chunks.push((*index, hash));
             }
         }

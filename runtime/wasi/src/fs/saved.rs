@@ -37,7 +37,7 @@ enum SavedKind {
 }
 
 impl Fs {
-    pub(crate) fn save(&self, pieces: &mut Pieces<'_>) -> SavedFs {
+    pub(crate) fn save(&self, pieces: &mut Pieces) -> SavedFs {
         let mut over = Vec::with_capacity(self.over.nodes.len());
         for (ino, node) in &self.over.nodes {
             let saved = node.as_ref().map(|node| {

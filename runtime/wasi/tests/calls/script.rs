@@ -255,6 +255,64 @@ impl Ours {
         held.is_ok_and(|held| held[0][2] & 1 != 0)
     }
 
+    /// Whether a descriptor of a call lacks a right that preview1 asks for there, by the descriptors' own word.
+    pub(crate) fn lacks(&self, line: &Line) -> bool {
+        let (name, words) = match line {
+            Line::Call(name, words) => (*name, words.clone()),
+            Line::List(fd, _) => ("fd_readdir", vec![Word::Number(*fd)]),
+            Line::World | Line::Tree => return false,
+        };
+        let number = |at: usize| match words.get(at) {
+            Some(Word::Number(number)) => *number,
+            _ => 0,
+        };
+        // Where the descriptor is, and the bits of the rights.
+        let asked: &[(usize, &[u32])] = match name {
+            "fd_datasync" => &[(0, &[0])],
+            "fd_read" => &[(0, &[1])],
+            "fd_pread" => &[(0, &[1, 2])],
+            "fd_seek" => &[(0, &[2])],
+            "fd_fdstat_set_flags" => &[(0, &[3])],
+            "fd_sync" => &[(0, &[4])],
+            "fd_tell" => &[(0, &[5])],
+            "fd_write" => &[(0, &[6])],
+            "fd_pwrite" => &[(0, &[6, 2])],
+            "fd_advise" => &[(0, &[7])],
+            "fd_allocate" => &[(0, &[8])],
+            "path_create_directory" => &[(0, &[9])],
+            "path_link" => &[(0, &[11]), (3, &[12])],
+            "path_open" => &[(0, &[13])],
+            "fd_readdir" => &[(0, &[14])],
+            "path_readlink" => &[(0, &[15])],
+            "path_rename" => &[(0, &[16]), (2, &[17])],
+            "path_filestat_get" => &[(0, &[18])],
+            "path_filestat_set_times" => &[(0, &[20])],
+            "fd_filestat_get" => &[(0, &[21])],
+            "fd_filestat_set_size" => &[(0, &[22])],
+            "fd_filestat_set_times" => &[(0, &[23])],
+            "path_symlink" => &[(1, &[24])],
+            "path_remove_directory" => &[(0, &[25])],
+            "path_unlink_file" => &[(0, &[26])],
+            _ => &[],
+        };
+        let has = |at: usize| {
+            let held = self.clone().done("fd_fdstat_get", &[Word::Number(number(at)), Word::Room(24)]).ok()?;
+            let right = |from: usize| held[0][from..from + 8].try_into().map_or(0, u64::from_le_bytes);
+            Some((right(8), right(16)))
+        };
+        let missing = |base: u64, bits: &[u32]| bits.iter().any(|bit| base & 1 << bit == 0);
+        if asked.iter().any(|(at, bits)| has(*at).is_some_and(|(base, _)| missing(base, bits))) {
+            return true;
+        }
+        // What is opened asks for rights of its own, and to make or to cut is a right too.
+        name == "path_open"
+            && has(0).is_some_and(|(base, inheriting)| {
+                let (create, truncate) = (number(3) & 1 != 0, number(3) & 8 != 0);
+                let more = (number(4) | number(5)) & !inheriting & ((1 << 28) - 1) != 0;
+                create && missing(base, &[10]) || truncate && missing(base, &[19]) || more
+            })
+    }
+
     fn call(&mut self, name: &str, words: &[Word]) -> String {
         match self.act(name, words) {
             Ok((errno, held)) => held.iter().fold(errno.to_i32().to_string(), |text, bytes| text + " " + &hex(bytes)),

@@ -263,3 +263,23 @@ fn a_mount_at_the_working_folder_is_called_dot() {
     assert_eq!(guest.u32(OUT + 4), 1);
     assert_eq!(guest.content(3, "a.txt").unwrap(), b"first");
 }
+
+#[test]
+fn a_line_of_progress_is_for_people_and_no_part_of_stderr_or_of_the_state() {
+    let mut guest = Guest::new();
+    guest.write(2, b"said");
+    let (fuel, root) = (guest.fuel, guest.settled());
+    assert_eq!(guest.write(2, b"\x1eprogress 3 10 rows\n"), Errno::Success);
+    let price = guest.fuel - fuel;
+    assert_eq!((guest.wasi.stderr(), guest.settled()), (&b"said"[..], root));
+    let said = guest.wasi.take_said().unwrap();
+    assert_eq!((said.done, said.total, said.text.as_str()), (3, 10, "rows"));
+    assert_eq!(guest.wasi.take_said(), None, "it is told once");
+    let fuel = guest.fuel;
+    assert_eq!(guest.write(2, b" progress 3 10 rows\n"), Errno::Success);
+    assert_eq!(guest.fuel - fuel, price, "any other line costs the same");
+    assert_eq!(guest.wasi.take_said(), None);
+    assert_eq!(guest.wasi.stderr(), b"said progress 3 ");
+    assert_eq!(guest.write(1, b"\x1eprogress 3 10 rows\n"), Errno::Success);
+    assert_eq!((guest.wasi.stdout().len(), guest.wasi.take_said()), (20, None), "stdout is output whatever it holds");
+}

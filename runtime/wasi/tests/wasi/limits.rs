@@ -1,7 +1,7 @@
 //! What a guest may make is bounded, and what a call costs grows with what it asks for.
 
 use crate::support::*;
-use samebit_spec::{execution::Access, unit::Bytes};
+use samebit_spec::{content::BlobRef, execution::Access, unit::Bytes};
 use samebit_wasi::{Call, Errno, GuestMemory, SliceMemory, cost};
 
 #[test]
@@ -81,6 +81,73 @@ fn tiny_files_without_end_meet_the_quota_and_nothing_else() {
     assert_eq!(guest.mkdir(5, "one more"), Errno::DQuot);
     assert_eq!(guest.unlink(5, "77"), Errno::Success);
     assert_eq!(guest.mkdir(5, "one more"), Errno::Success);
+}
+
+#[test]
+fn a_million_tiny_files_are_a_million_files_where_the_order_says_so_and_then_the_quota() {
+    let most = samebit_spec::param::INODES_MAX;
+    assert!(most > 1_000_000);
+    let mut guest = Guest::with(|config| config.limits.inodes = most);
+    let before = guest.wasi.root_fuel().0;
+    for number in 0..most {
+        let fd = guest.open(5, &format!("{number:07}"), CREAT).unwrap();
+        if number % 1000 == 0 {
+            assert_eq!(guest.write(fd, b"x"), Errno::Success);
+        }
+        assert_eq!(guest.close(fd), Errno::Success);
+    }
+    assert_eq!(guest.open(5, "one more", CREAT), Err(Errno::DQuot));
+    // Each root is paid by what it lists, and two of the same files are one.
+    let chunks = 1049_u64.div_ceil(4096);
+    let listed = (cost::ROOT_INODE + cost::ROOT_ENTRY) * u64::from(most) + cost::ROOT_INODE + chunks * cost::ROOT_CHUNK;
+    assert_eq!(guest.wasi.root_fuel().0 - before, listed);
+    assert_eq!(guest.settled(), guest.settled());
+    assert_eq!(guest.content(5, "0123000").unwrap(), b"x");
+    let (names, _) = guest.readdir(5, u64::from(most), 200);
+    assert_eq!(names.last().map(|(name, ..)| name.as_str()), Some("1048575"));
+    assert_eq!(guest.wasi.output_files(&guest.shelf).unwrap().len(), samebit_spec::param::TREE_FILES_MAX);
+}
+
+#[test]
+fn a_mounted_file_that_is_cut_is_read_up_to_its_new_end_alone() {
+    let bytes: Vec<u8> = (0..10 * 65_536_u32).map(|at| at.to_le_bytes()[usize::from(at % 2 == 0)]).collect();
+    let mut guest = Guest::with_large(&bytes);
+    let fd = guest.open(4, "large", 0).unwrap();
+    let spent = guest.fuel;
+    guest.ok("fd_filestat_set_size", &[fd.into(), 70_000]);
+    assert_eq!(*guest.shelf.pieces.borrow(), [0, 1]);
+    // What is copied is what is paid for: 2 for each byte, beside the call.
+    assert_eq!(guest.fuel - spent, cost::CALL + cost::WRITE + 2 * 70_000);
+    assert_eq!(guest.pread(fd, 70_001, 0).unwrap(), &bytes[..70_000]);
+    guest.ok("fd_filestat_set_size", &[fd.into(), 70_010]);
+    assert_eq!(guest.pread(fd, 20, 69_995).unwrap(), [&bytes[69_995..70_000], &[0; 10]].concat());
+}
+
+#[test]
+fn ways_to_pieces_are_paid_for_where_a_world_mounts_more_than_is_held() {
+    // One buffer of 200,000 bytes.
+    let mut memory = vec![0; 300_000];
+    memory[0..4].copy_from_slice(&1000_u32.to_le_bytes());
+    memory[4..8].copy_from_slice(&200_000_u32.to_le_bytes());
+    let mut prices = |stdin: u64| {
+        let mut guest = Guest::with(|config| config.stdin = BlobRef { len: Bytes(stdin), ..config.stdin });
+        let fd = guest.open_as(3, "a.txt", 0, READ | SEEK).unwrap().into();
+        let mut price = |call: Call, args: &[u64]| guest.wasi.cost(call, args, &SliceMemory(&mut memory)).0;
+        [
+            price(Call::FdRead, &[0, 0, 1, 8]),
+            price(Call::FdSeek, &[fd, 0, 0, 8]),
+            price(Call::FdPread, &[fd, 0, 1, 3, 8]),
+            price(Call::FdPread, &[fd, 0, 1, 1 << 40, 8]),
+            price(Call::FdWrite, &[1, 0, 1, 8]),
+        ]
+    };
+    let held = prices(samebit_wasi::LOADED_MAX - 1000);
+    let read = cost::CALL + cost::IOVEC + 200_000 * cost::READ_BYTE;
+    assert_eq!(held[..4], [read, cost::CALL, read, read]);
+    // The first four pieces of stdin, the one that is sought, the one that is read; behind the end there is none.
+    let ways = prices(samebit_wasi::LOADED_MAX + 1);
+    let more: Vec<u64> = ways.iter().zip(held).map(|(more, less)| more - less).collect();
+    assert_eq!(more, [4 * cost::LOAD, cost::LOAD, cost::LOAD, 0, 0]);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use crate::support::*;
 use proptest::prelude::*;
-use samebit_spec::unit::Bytes;
-use samebit_wasi::{Errno, FUNCTIONS, GuestMemory, SliceMemory};
+use samebit_spec::{
+    execution::Access,
+    unit::{Bytes, Fuel},
+};
+use samebit_wasi::{Config, Errno, FUNCTIONS, GuestMemory, RestoreError, SliceMemory, Wasi};
 
 /// Numbers that calls trip over, and the ones that let them succeed.
 fn argument() -> impl Strategy<Value = u64> {
@@ -46,12 +49,23 @@ struct Trace {
     files: Vec<(String, Vec<u8>)>,
 }
 
+fn tight(config: &mut Config) {
+    config.limits.files = Bytes(10_000);
+    config.limits.stdout = Bytes(5_000);
+    config.limits.inodes = 6;
+}
+
+/// What the guest's world is made of.
+fn world() -> Config {
+    let mut config = config();
+    config.mounts.push(mount("/in", Access::ReadOnly, INPUT));
+    config.mounts.push(mount("/data", Access::CopyOnWrite, INPUT));
+    tight(&mut config);
+    config
+}
+
 fn run(calls: &[(usize, Vec<u64>)], noise: u64) -> Trace {
-    let mut guest = Guest::with(|config| {
-        config.limits.files = Bytes(10_000);
-        config.limits.stdout = Bytes(5_000);
-        config.limits.inodes = 6;
-    });
+    let mut guest = Guest::with(tight);
     guest.memory = memory(noise);
     let mut roots = Vec::new();
     let mut snapshots = Vec::new();
@@ -66,6 +80,42 @@ fn run(calls: &[(usize, Vec<u64>)], noise: u64) -> Trace {
         }
         roots.push(guest.wasi.root());
         snapshots.push(guest.wasi.clone());
+    }
+    // A world that is saved and restored is the one that it was: its root, its streams, its files, and what it does next.
+    let saved = guest.wasi.save();
+    for (hash, piece) in &saved.pieces {
+        assert_eq!(samebit_wasi::piece_hash(piece), *hash);
+    }
+    let root = guest.wasi.root();
+    let mut restored = Wasi::restore(world(), &saved.image, root, &mut |hash| {
+        saved.pieces.get(hash).map(|piece| piece.to_vec()).ok_or_else(|| "it was not saved".to_string())
+    })
+    .unwrap();
+    assert_eq!((restored.root(), restored.save()), (root, saved.clone()));
+    assert_eq!((restored.stdout(), restored.stderr()), (guest.wasi.stdout(), guest.wasi.stderr()));
+    assert_eq!(restored.output_files(&guest.shelf), guest.wasi.output_files(&guest.shelf));
+    let (mut memories, fuel) = ([guest.memory.clone(), guest.memory.clone()], Fuel(guest.fuel + 1_000_000));
+    let mut original = guest.wasi.clone();
+    for (index, args) in calls.iter().filter(|(index, _)| FUNCTIONS[*index].name != "proc_exit") {
+        let function = &FUNCTIONS[*index];
+        let args = &args[..function.params.len()];
+        let [one, two] = &mut memories;
+        let first = original.call(function.call, args, &mut SliceMemory(one), &guest.shelf, fuel);
+        let second = restored.call(function.call, args, &mut SliceMemory(two), &guest.shelf, fuel);
+        assert_eq!((first, original.root()), (second, restored.root()), "{} {args:?}", function.name);
+    }
+    assert_eq!(memories[0], memories[1]);
+    // Each piece is needed, and no other passes for it.
+    if let Some(missing) = saved.pieces.keys().next() {
+        let refused = |found: Option<Vec<u8>>| {
+            let mut piece = |hash: &[u8; 32]| match hash == missing {
+                true => found.clone().ok_or_else(|| "gone".to_string()),
+                false => Ok(saved.pieces[hash].to_vec()),
+            };
+            Wasi::restore(world(), &saved.image, root, &mut piece).unwrap_err()
+        };
+        assert!(matches!(refused(None), RestoreError::Piece { .. }));
+        assert!(matches!(refused(Some(b"another".to_vec())), RestoreError::Piece { .. }));
     }
     // Each snapshot still has the root that it had when it was taken.
     for (snapshot, root) in snapshots.iter().zip(&roots) {
