@@ -58,7 +58,8 @@ impl Model {
         let new = kept.with_extension(format!("new-{}", std::process::id()));
         fs::create_dir_all(&new).map_err(failed)?;
         let shown = new.display().to_string();
-        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", &shown, &wanted];
+        let pip =
+            ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", &shown, &wanted];
         if let Err(reason) = python(&pip) {
             let _ = fs::remove_dir_all(&new);
             if std::env::var_os("CI").is_some() {
