@@ -220,7 +220,7 @@ impl Tensors {
         }
         match call {
             Call::Create => self.create(args, of, turn),
-            Call::FromFile => self.from_file(args, of, turn),
+            Call::FromFile => self.create_of_file(args, of, turn),
             Call::Submit => self.submit(args, turn),
             Call::Describe => self.describe(args, turn),
             Call::Read => self.read(args, turn),
@@ -246,7 +246,12 @@ impl Tensors {
     }
 
     /// `(fd, offset, dtype, dims, rank, handle)`.
-    fn from_file(&mut self, args: Args<'_>, of: Result<TensorType, No>, turn: &mut Turn<'_, '_>) -> Result<(), No> {
+    fn create_of_file(
+        &mut self,
+        args: Args<'_>,
+        of: Result<TensorType, No>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Result<(), No> {
         let (fd, offset, handle) = (args.int(0), args.long(1), args.int(5));
         pointers(args.int(3), args.int(4), &[(handle, 4)], &turn.memory)?;
         let of = of?;

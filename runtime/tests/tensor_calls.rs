@@ -144,7 +144,15 @@ fn calls_that_nobody_means_have_answers_that_are_the_same_everywhere() {
         for word in pointed.as_chunks_mut::<4>().0.iter_mut().take(64) {
             *word = dice.below(9).to_le_bytes();
         }
-        let graph = dice.graph();
+        let graph = match seed % 4 {
+            // More than the limit, of a vector of one.
+            0 => {
+                pointed[..4].copy_from_slice(&1_u32.to_le_bytes());
+                let op = Op::Pad { before: vec![1 << 19], after: vec![0], value: Bits(0) };
+                wire::encode(&Graph { nodes: vec![Node { op, inputs: vec![0] }], outputs: vec![1] })
+            }
+            _ => dice.graph(),
+        };
         pointed[512..512 + graph.len()].copy_from_slice(&graph);
         let mut calls = Vec::new();
         for _ in 0..40 {
@@ -161,6 +169,7 @@ fn calls_that_nobody_means_have_answers_that_are_the_same_everywhere() {
                     dice.below(65),
                     96,
                 ]),
+                4 => args[..7].copy_from_slice(&[0, 1, POINTED, 1, POINTED, 4, 96]),
                 1 => args[..7].copy_from_slice(&[0, 1, POINTED, 0, POINTED, 4, 96]),
                 2 => args[..7].copy_from_slice(&[1, 4, dice.below(9), 1, POINTED, dice.below(3), 96]),
                 3 => {

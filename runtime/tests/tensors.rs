@@ -170,9 +170,8 @@ fn every_pointer_that_leads_outside_memory_is_answered_and_nothing_is_made() {
             format!("call $create (i32.const 1) {bad} (i32.const 2) (i32.const 128) (i32.const 24) (i32.const 256)"),
             format!("call $create (i32.const 1) (i32.const 64) (i32.const 2) {bad} (i32.const 24) (i32.const 256)"),
             format!("call $create (i32.const 1) (i32.const 64) (i32.const 2) (i32.const 128) (i32.const 24) {bad}"),
-            format!(
-                "call $create (i32.const 1) (i32.const 64) (i32.const 2) (i32.const 128) (i32.const -1) (i32.const 256)"
-            ),
+            "call $create (i32.const 1) (i32.const 64) (i32.const 2) (i32.const 128) (i32.const -1) (i32.const 256)"
+                .to_string(),
             format!("call $from_file (i32.const 9) (i64.const 0) (i32.const 1) {bad} (i32.const 2) (i32.const 256)"),
             format!("call $from_file (i32.const 9) (i64.const 0) (i32.const 1) (i32.const 64) (i32.const 2) {bad}"),
             format!("call $submit {bad} (i32.const {len}) (i32.const 256) (i32.const 1) (i32.const 260) (i32.const 1)"),

@@ -30,6 +30,9 @@ enum Kept {
     Source(TensorSource),
 }
 
+/// A piece, or why it cannot be had.
+type Piece = Result<Vec<u8>, String>;
+
 fn piece_hash(piece: &[u8]) -> [u8; 32] {
     wire::derive("samebit/v1/pack-tensor", piece)
 }
@@ -75,7 +78,7 @@ impl Tensors {
         image: &[u8],
         marks: &[TensorMark],
         bytes_max: u64,
-        piece: &mut dyn FnMut(&[u8; 32]) -> Result<Vec<u8>, String>,
+        piece: &mut dyn FnMut(&[u8; 32]) -> Piece,
     ) -> Result<(), SnapshotError> {
         let refused = |what: String| SnapshotError::Tensors { what };
         let Image { next, live } = wire::decode(image).map_err(|error| refused(error.to_string()))?;
