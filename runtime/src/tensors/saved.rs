@@ -12,7 +12,7 @@ use samebit_spec::{
     wire,
 };
 use samebit_tensor::Tensor;
-use samebit_wasi::{Piece, Saved};
+use samebit_wasi::{Piece as KeptPiece, Saved};
 use std::collections::BTreeMap;
 
 /// Bytes of a piece.
@@ -53,7 +53,7 @@ impl Tensors {
                         at += piece.len() as u64;
                         let hash = piece_hash(&piece);
                         hashes.push(hash);
-                        world.pieces.insert(hash, Piece::of(piece));
+                        world.pieces.insert(hash, KeptPiece::of(piece));
                     }
                     Kept::Pieces(hashes)
                 }

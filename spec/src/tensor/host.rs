@@ -14,21 +14,21 @@ pub const HANDLE_FIRST: u32 = 1;
 pub const DESCRIPTION_BYTES: u32 = 40;
 
 /// Fuel of every call: leaving and entering the guest.
-pub const CALL: u64 = 500;
+pub const CALL: u64 = 2_000;
 /// Fuel of each tensor that a call may make.
-pub const HANDLE: u64 = 2_000;
+pub const HANDLE: u64 = 8_000;
 /// Fuel of each byte that a tensor takes from memory or from a file.
-pub const STORED_BYTE: u64 = 2;
+pub const STORED_BYTE: u64 = 8;
 /// Fuel of each byte that `read` may put into memory.
-pub const READ_BYTE: u64 = 1;
+pub const READ_BYTE: u64 = 4;
 /// Fuel of each byte of a graph: read, checked node by node.
-pub const GRAPH_BYTE: u64 = 64;
+pub const GRAPH_BYTE: u64 = 256;
 /// Fuel of each handle that a graph takes its values by.
-pub const OUTSIDE: u64 = 50;
+pub const OUTSIDE: u64 = 200;
 /// Fuel of each live tensor at each state root: it is listed with its hash.
-pub const ROOT_TENSOR: u64 = 60;
+pub const ROOT_TENSOR: u64 = 240;
 /// Fuel of each byte of a live tensor at the first root that it meets: it is hashed.
-pub const ROOT_BYTE: u64 = 1;
+pub const ROOT_BYTE: u64 = 4;
 
 /// What a call gives the guest; nothing was done unless it is [`Answer::DONE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
