@@ -63,3 +63,22 @@ fn training_is_taken_up_on_the_other_engine_with_the_same_weights() {
     assert!(resumed["resumed_from"].as_u64().is_some_and(|step| step >= 4), "{resumed}");
     assert_eq!(result(resumed), result(whole));
 }
+
+#[test]
+fn an_adapter_gives_the_bits_of_the_processor() {
+    let home = Home::new();
+    let case = root().join("examples-wasm/train/cases/hundred/input").display().to_string();
+    let module = guest("train").display().to_string();
+    let args = ["-o", "json", "run", "--input", &case, "--tensor-backend", "gpu", &module];
+    let output = home.command(&args).output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("this machine has 0 adapters") {
+        assert!(std::env::var_os("SAMEBIT_REQUIRE_GPU").is_none(), "{said}");
+        eprintln!("LEFT OUT: no run on an adapter, this machine has none: {said}");
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+    let on_adapter: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let on_processor = home.json(&["run", "--input", &case, &module]);
+    assert_eq!(result(on_adapter), result(on_processor));
+}

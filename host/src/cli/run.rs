@@ -513,8 +513,9 @@ impl Sandbox {
 
     /// The same, with what computes tensors.
     fn with(engine: EngineKind, tensors: TensorBackend, ui: &Ui) -> Result<Self, Failure> {
-        let backend = Some(tensors.open()?);
-        let cache = Context::new(ui).ok().and_then(|context| code::cache(&context.home_dir().cache_dir()));
+        let context = Context::new(ui).ok();
+        let backend = Some(tensors.open(context.as_ref().map(Context::home))?);
+        let cache = context.and_then(|context| code::cache(&context.home_dir().cache_dir()));
         let options = Options { engine, cache, backend, ..Options::default() };
         Ok(Self { runtime: Runtime::open(&options).map_err(|fault| fault_failure(&fault))? })
     }

@@ -1,8 +1,12 @@
 //! Who computes tensors in a run on this machine. No outcome depends on it.
 
 use crate::{exit::Exit, report::Failure};
+use samebit_gpu::{Checked, Gpu, Options, adapters};
 use samebit_runtime::{Backend, Cpu, Oracle};
-use std::{str::FromStr, sync::Arc};
+use std::{path::Path, str::FromStr, sync::Arc};
+
+/// Of how many runs on an adapter one is computed again on the processor.
+const CHECKED: u64 = 64;
 
 /// What `--tensor-backend` takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,19 +36,26 @@ impl FromStr for TensorBackend {
 }
 
 impl TensorBackend {
-    /// Sets it up.
+    /// Sets it up; what the gate found of an adapter is kept below `home`, if there is one.
     ///
     /// # Errors
-    /// [`Failure`] when this machine or this build has no such backend.
-    pub(super) fn open(self) -> Result<Arc<dyn Backend>, Failure> {
+    /// [`Failure`] when this machine has no such backend, or the adapter cannot be opened.
+    pub(super) fn open(self, home: Option<&Path>) -> Result<Arc<dyn Backend>, Failure> {
         match self {
             Self::Cpu => Ok(Arc::new(Cpu)),
             Self::Oracle => Ok(Arc::new(Oracle)),
-            Self::Gpu(number) => Err(Failure::new(
-                Exit::Environment,
-                format!("tensor backend gpu:{number}: this program was built without graphics adapters"),
-            )
-            .help("`--tensor-backend cpu` gives the same bits")),
+            Self::Gpu(number) => {
+                let failed = |reason: String| {
+                    Failure::new(Exit::Environment, format!("tensor backend gpu:{number}: {reason}"))
+                        .help("`--tensor-backend cpu` gives the same bits; `samebit doctor` lists adapters")
+                };
+                let adapters = adapters();
+                let adapter = usize::try_from(number).ok().and_then(|number| adapters.get(number));
+                let adapter = adapter.ok_or_else(|| failed(format!("this machine has {} adapters", adapters.len())))?;
+                let options = Options { gate_folder: home.map(|home| home.join(super::GATES)), ..Options::default() };
+                let gpu = Gpu::open(adapter, options).map_err(|error| failed(error.to_string()))?;
+                Ok(Arc::new(Checked::new(gpu, CHECKED)))
+            }
         }
     }
 }
@@ -63,7 +74,7 @@ mod tests {
             let refused = wrong.parse::<TensorBackend>().expect_err("no backend");
             assert!(refused.contains("cpu, oracle, gpu"), "{refused}");
         }
-        let refused = TensorBackend::Gpu(1).open().expect_err("none is built in");
-        assert!(refused.what.contains("gpu:1"), "{}", refused.what);
+        let refused = TensorBackend::Gpu(u32::MAX).open(None).expect_err("there are not as many");
+        assert!(refused.what.contains("gpu:4294967295"), "{}", refused.what);
     }
 }
