@@ -164,47 +164,87 @@ struct Target<'a> {
 /// Adds some steps of the rows of `a` (`[m, k]`) times the panels to the target.
 fn block(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
     match width(level) {
-        WIDE => tiles::<12, WIDE>(level, a, steps, target),
-        _ => tiles::<6, NARROW>(level, a, steps, target),
+        WIDE => tiles::<WIDE>(level, a, steps, target, |left| match left {
+            9.. => tile_row::<12, WIDE>,
+            5..=8 => tile_row::<8, WIDE>,
+            2..=4 => tile_row::<4, WIDE>,
+            _ => tile_row::<1, WIDE>,
+        }),
+        _ => tiles::<NARROW>(level, a, steps, target, |left| match left {
+            5.. => tile_row::<6, NARROW>,
+            2..=4 => tile_row::<4, NARROW>,
+            _ => tile_row::<1, NARROW>,
+        }),
     }
 }
 
-fn tiles<const ROWS: usize, const COLUMNS: usize>(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
-    const { assert!(BLOCK.is_multiple_of(ROWS)) };
+/// Rows of a block from one place on, as many as a tile takes, times a panel: how many they were.
+type TileRow = fn(Level, Steps, &[f32], &[f32], Corner, &mut [f32]) -> usize;
+
+/// Where a tile lies in its block of `C`.
+#[derive(Clone, Copy)]
+struct Corner {
+    top: usize,
+    column: usize,
+    stride: usize,
+}
+
+/// `tall` says which tile suits so many rows that are left: a tile's unused rows cost as much as its used ones.
+fn tiles<const COLUMNS: usize>(
+    level: Level,
+    a: &[f32],
+    steps: Steps,
+    target: &mut Target<'_>,
+    tall: impl Fn(usize) -> TileRow,
+) {
     let Steps { start, depth, k } = steps;
+    let stride = target.stride;
     let mut flushed = vec![0.0; BLOCK.min(a.len() / k) * depth];
-    for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * target.stride)) {
+    for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * stride)) {
         let height = rows.len() / k;
         let flushed = &mut flushed[..height * depth];
         copy(level, rows, k, start, depth, flushed);
         for (panel, right) in target.panels.chunks_exact(depth * COLUMNS).enumerate() {
             let column = panel * COLUMNS;
-            let width = COLUMNS.min(target.stride - column);
-            for top in (0..height).step_by(ROWS) {
-                let count = ROWS.min(height - top);
-                let mut lines = [&[][..]; ROWS];
-                for (row, line) in lines.iter_mut().enumerate() {
-                    // Rows that are not there repeat the last one; what they give is dropped.
-                    let row = top + row.min(count - 1);
-                    *line = &flushed[row * depth..(row + 1) * depth];
-                }
-                let mut sums = [[0.0; COLUMNS]; ROWS];
-                let places = (0..count).map(|row| (top + row) * target.stride + column);
-                if start > 0 {
-                    for (sums, at) in sums.iter_mut().zip(places.clone()) {
-                        sums[..width].copy_from_slice(&c[at..at + width]);
-                    }
-                }
-                tile(level, &lines, right, &mut sums);
-                if start + depth == k {
-                    canonical(level, &mut sums);
-                }
-                for (sums, at) in sums.iter().zip(places) {
-                    c[at..at + width].copy_from_slice(&sums[..width]);
-                }
+            let mut top = 0;
+            while top < height {
+                top += tall(height - top)(level, steps, flushed, right, Corner { top, column, stride }, c);
             }
         }
     }
+}
+
+fn tile_row<const ROWS: usize, const COLUMNS: usize>(
+    level: Level,
+    Steps { start, depth, k }: Steps,
+    flushed: &[f32],
+    right: &[f32],
+    Corner { top, column, stride }: Corner,
+    c: &mut [f32],
+) -> usize {
+    let width = COLUMNS.min(stride - column);
+    let count = ROWS.min(flushed.len() / depth - top);
+    let mut lines = [&[][..]; ROWS];
+    for (row, line) in lines.iter_mut().enumerate() {
+        // Rows that are not there repeat the last one; what they give is dropped.
+        let row = top + row.min(count - 1);
+        *line = &flushed[row * depth..(row + 1) * depth];
+    }
+    let mut sums = [[0.0; COLUMNS]; ROWS];
+    let places = (0..count).map(|row| (top + row) * stride + column);
+    if start > 0 {
+        for (sums, at) in sums.iter_mut().zip(places.clone()) {
+            sums[..width].copy_from_slice(&c[at..at + width]);
+        }
+    }
+    tile(level, &lines, right, &mut sums);
+    if start + depth == k {
+        canonical(level, &mut sums);
+    }
+    for (sums, at) in sums.iter().zip(places) {
+        c[at..at + width].copy_from_slice(&sums[..width]);
+    }
+    count
 }
 
 leveled! {
