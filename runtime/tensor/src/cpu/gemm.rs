@@ -340,21 +340,36 @@ fn widened(level: Level, x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
     }
 }
 
-/// For each matrix of a stacked product, which matrix of an operand it takes.
-pub(super) fn stack(shape: &Shape, operand: &Shape) -> Vec<usize> {
-    let outer = &shape.dims()[..shape.rank() - 2];
-    let own = &operand.dims()[..operand.rank() - 2];
-    let mut places = vec![0];
-    let mut seen = 0;
-    for (axis, len) in outer.iter().enumerate() {
-        let own = (axis + own.len()).checked_sub(outer.len()).map_or(1, |axis| own[axis]) as usize;
-        seen = if axis == 0 { own } else { seen * own };
-        places = places
-            .into_iter()
-            .flat_map(|base: usize| (0..*len as usize).map(move |at| base * own + if own == 1 { 0 } else { at }))
-            .collect();
+/// Which matrix of an operand each matrix of a stacked product takes.
+pub(super) struct Stack {
+    /// Outer axes of the product, innermost last: length, and the operand's step along it.
+    axes: Vec<(usize, usize)>,
+}
+
+impl Stack {
+    pub(super) fn of(shape: &Shape, operand: &Shape) -> Self {
+        let outer = &shape.dims()[..shape.rank() - 2];
+        let own = &operand.dims()[..operand.rank() - 2];
+        let skipped = outer.len() - own.len();
+        let mut step = 1;
+        let mut axes: Vec<(usize, usize)> = outer.iter().map(|len| (*len as usize, 0)).collect();
+        for (axis, len) in own.iter().enumerate().rev() {
+            if *len != 1 {
+                axes[axis + skipped].1 = step;
+            }
+            step *= *len as usize;
+        }
+        Self { axes }
     }
-    places
+
+    pub(super) fn matrix(&self, mut product: usize) -> usize {
+        let mut matrix = 0;
+        for (len, step) in self.axes.iter().rev() {
+            matrix += product % len * step;
+            product /= len;
+        }
+        matrix
+    }
 }
 
 pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
@@ -369,7 +384,7 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Dat
         return Data::F32(c);
     }
     let columns = widened(level, b);
-    products(level, &rows, &columns, [m, k, n], [&stack(shape, left), &stack(shape, right)], false, &mut c);
+    products(level, &rows, &columns, [m, k, n], &[Stack::of(shape, left), Stack::of(shape, right)], false, &mut c);
     Data::F32(c)
 }
 
@@ -379,21 +394,22 @@ fn products(
     a: &[f32],
     b: &[f32],
     [m, k, n]: [usize; 3],
-    picks: [&[usize]; 2],
+    picks: &[Stack; 2],
     turned: bool,
     c: &mut [f32],
 ) {
     if m * n == 0 {
         return;
     }
-    let one = |(c, (left, right)): (&mut [f32], (&usize, &usize))| {
+    let one = |(at, c): (usize, &mut [f32])| {
+        let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
         let matrix = Matrix { data: &b[right * k * n..(right + 1) * k * n], k, n, turned };
         multiply(level, &a[left * m * k..(left + 1) * m * k], Right::Given(&matrix), c);
     };
     if c.len() * k >= PARALLEL_MACS {
-        c.par_chunks_mut(m * n).zip(picks[0].par_iter().zip(picks[1])).for_each(one);
+        c.par_chunks_mut(m * n).enumerate().for_each(one);
     } else {
-        c.chunks_mut(m * n).zip(picks[0].iter().zip(picks[1])).for_each(one);
+        c.chunks_mut(m * n).enumerate().for_each(one);
     }
 }
 
@@ -437,8 +453,8 @@ pub(super) fn attention(level: Level, inputs: &[&Tensor], scale: f32, shape: &Sh
     };
     let of = samebit_spec::tensor::infer(&Op::MatMul, &[query.of(), &flipped]).expect("checked").remove(0);
     let mut scores = vec![0.0; usize::try_from(of.shape.elements()).expect("below 2^31")];
-    let picks = [&*stack(&of.shape, &query.of().shape), &stack(&of.shape, &key.of().shape)];
-    products(level, query.floats(), key.floats(), [len, depth, keys], picks, true, &mut scores);
+    let picks = [Stack::of(&of.shape, &query.of().shape), Stack::of(&of.shape, &key.of().shape)];
+    products(level, query.floats(), key.floats(), [len, depth, keys], &picks, true, &mut scores);
     elementwise::scale(level, &mut scores, scale);
     let mut scores = Tensor::made(of.clone(), Data::F32(scores));
     if let Some(mask) = inputs.get(3) {
