@@ -115,7 +115,7 @@ mod tests {
 
     fn exp_to_zero(from: &[f32], to: &mut [f32]) {
         for (from, to) in from.iter().zip(to) {
-            *to = exp_below(if *from <= 0.0 { *from } else { -*from.abs().min(200.0) });
+            *to = exp_below(if *from <= 0.0 { *from } else { -(from.abs().min(200.0)) });
         }
     }
 
@@ -131,7 +131,7 @@ mod tests {
         ("gelu by tanh", (gelu_tanh, |x| math::gelu(Gelu::Tanh, x))),
         ("erf", (erf, math::erf)),
         ("tanh", (tanh, math::tanh)),
-        ("exp up to zero", (exp_to_zero, |x| math::exp(if x <= 0.0 { x } else { -x.abs().min(200.0) }))),
+        ("exp up to zero", (exp_to_zero, |x| math::exp(if x <= 0.0 { x } else { -(x.abs().min(200.0)) }))),
         ("to f16", (halved, |x| f32::from_bits(crate::number::to_half(x).into()))),
     ];
 
