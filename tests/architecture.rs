@@ -45,6 +45,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("census", &["samebit-sdk"]),
     ("census-table", &["samebit-sdk"]),
     ("embed", &["samebit-sdk"]),
+    ("speech", &["samebit-sdk"]),
+    ("train", &["samebit-sdk"]),
     (
         "samebit-tests",
         &[
@@ -58,7 +60,18 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("samebit-bench-guests", &[]),
-    ("samebit-bench", &["samebit-bench-guests", "samebit-rewrite", "samebit-runtime", "samebit-spec"]),
+    (
+        "samebit-bench",
+        &[
+            "embed",
+            "samebit-bench-guests",
+            "samebit-rewrite",
+            "samebit-runtime",
+            "samebit-sdk",
+            "samebit-spec",
+            "samebit-tensor",
+        ],
+    ),
     ("samebit-differential", &["samebit-rewrite", "samebit-runtime", "samebit-spec", "samebit-wasi"]),
     ("xtask", &[]),
 ];

@@ -205,9 +205,12 @@ pub const STEPS_MAX: u32 = 4096 * 4096 - 1;
 pub const FUEL_DEFAULT: Fuel = Fuel(80_000_000_000);
 /// Most fuel of a run. Source: at most some 36 hours of a core; keeps every product of fuel and price in `u128`.
 pub const FUEL_MAX: Fuel = Fuel(1_000_000_000_000_000);
-/// Fuel per step unless the buyer says otherwise. Source: a referee re-runs a step in seconds (`fuel-calibration.md`: a unit
-/// is 0.07 to 0.28 ns), and tasks that use half of it (`samebit_sdk::Pieces`) pay little for hashing what they write.
-pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(8_000_000_000);
+/// Fuel per step unless the buyer says otherwise: some two seconds. Source: a referee re-runs a step in seconds
+/// (`fuel-calibration.md`: a unit is 0.07 to 0.28 ns), and tasks that use half of it (`samebit_sdk::Pieces`) pay little for hashing
+/// what they write.
+pub const STEP_BUDGET_DEFAULT: Fuel = Fuel(16_000_000_000);
+// A step can always pay the root of the largest memory.
+const _: () = assert!(ROOT_FUEL.0 + 65_535 * ROOT_FUEL_PER_PAGE.0 < STEP_BUDGET_DEFAULT.0);
 /// Linear memory unless the buyer says otherwise.
 pub const MEMORY_DEFAULT: Bytes = Bytes(512 << 20);
 /// Most linear memory: a 32-bit memory less one page, so that its size fits the address type.

@@ -17,7 +17,7 @@ pub(crate) fn alone(area: &str, rest: &[String]) -> Step {
         crate::models::fetch()?;
     }
     say("building the bench; the first time takes minutes");
-    cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench"])?;
+    cargo(&["build", "--locked", "--profile", PROFILE, "--package", "samebit-bench", "--features", "peers"])?;
     let args: Vec<&str> = [area].into_iter().chain(rest.iter().map(String::as_str)).collect();
     run(&target().join(PROFILE).join("samebit-bench").display().to_string(), &args)
 }

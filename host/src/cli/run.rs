@@ -113,7 +113,7 @@ pub(super) struct GuestArgs {
     /// The guest's stdin. Default: empty.
     #[arg(long, value_name = "FILE")]
     stdin: Option<PathBuf>,
-    /// Most fuel that the run may use. Default: 20 G.
+    /// Most fuel that the run may use. Default: 80 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
     /// Most fuel of one step; a plain function is one step. Default: 8 G, as of a job, and at most what --fuel gives.

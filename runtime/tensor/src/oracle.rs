@@ -11,7 +11,7 @@ mod product;
 mod window;
 
 pub(crate) use along::{LANES, count, tree};
-pub(crate) use moves::picked;
+pub(crate) use moves::check;
 
 use crate::{Data, Tensor};
 use samebit_spec::tensor::{Op, TensorError, TensorType, infer};

@@ -66,7 +66,9 @@ pub fn fuel(op: &Op, inputs: &[&TensorType], outputs: &[TensorType]) -> u64 {
         Op::Attention { .. } => {
             // Two products over the scores, and a softmax on them.
             let scores = u128::from(scores(&inputs[0].shape, &inputs[1].shape));
-            macs(scores, u128::from(inner(0)) + u128::from(inner(2)), PER_MAC)
+            let keys = inputs[1].shape.dims().iter().rev().nth(1).copied().unwrap_or(1);
+            macs(scores, inner(0).into(), PER_MAC)
+                + macs(made, keys.into(), PER_MAC)
                 + scores * u128::from(PER_FUNCTION + PER_DIVIDE)
         }
         Op::Exp | Op::Log | Op::Tanh | Op::Sigmoid | Op::Erf | Op::Gelu(_) => made * u128::from(PER_FUNCTION),

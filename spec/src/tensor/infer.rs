@@ -369,6 +369,14 @@ fn spatial(name: &'static str, window: &Window, data: &Shape) -> Result<Vec<u32>
         }
     }
     Shape::new(&window.kernel)?;
+    for at in 0..axes {
+        let padded = u64::from(data.dims()[at + 2]) + u64::from(window.before[at]) + u64::from(window.after[at]);
+        if padded > super::ELEMENTS_MAX {
+            // Places are numbered in 32 bits, on every backend.
+            let found = window.before[at].max(window.after[at]).into();
+            return Err(self::attribute(name, "padding", found, "leaves an axis of fewer than 2^31 with it"));
+        }
+    }
     (0..axes)
         .map(|at| {
             window_len(window, at, data.dims()[at + 2])

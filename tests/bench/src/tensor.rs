@@ -66,7 +66,10 @@ pub(crate) fn measure(args: &[String]) -> Result<(), String> {
     for threads in &asked.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(*threads).build().map_err(|error| error.to_string())?;
         pool.install(|| {
+            #[cfg(feature = "peers")]
             products(&asked, *threads, &mut report, &mut table);
+            #[cfg(not(feature = "peers"))]
+            table("LEFT OUT: products, their peer is built in by `cargo xtask bench tensor`".into());
             bandwidth(&asked, *threads, &mut report, &mut table);
         });
     }
@@ -97,6 +100,7 @@ fn run(op: &Op, inputs: &[&Tensor]) -> Vec<Tensor> {
     black_box(cpu::eval(op, inputs).unwrap_or_else(|error| panic!("{}: {error}", op.name())))
 }
 
+#[cfg(feature = "peers")]
 fn products(asked: &Asked, threads: usize, report: &mut Report, table: &mut impl FnMut(String)) {
     let mut source = Source::new(3);
     let sizes: &[[u32; 3]] = if asked.quick {
@@ -131,6 +135,7 @@ fn products(asked: &Asked, threads: usize, report: &mut Report, table: &mut impl
 }
 
 /// The peer's product of the same operands.
+#[cfg(feature = "peers")]
 #[expect(unsafe_code, reason = "the peer takes pointers")]
 fn gemm_of<'a>(a: &'a Tensor, b: &'a Tensor, [m, k, n]: [usize; 3], threads: usize) -> impl Fn(&mut [f32]) + 'a {
     let (Data::F32(left), Data::F32(right)) = (a.data(), b.data()) else { unreachable!("made as floats") };

@@ -352,36 +352,55 @@ pub(super) fn top_k(x: &Tensor, axis: usize, k: usize, largest: bool) -> [Data; 
         };
         (u64::from(rank) << 32) | at as u64
     };
-    let best = |mut row: Vec<u64>| {
-        if k > 0 && k < row.len() {
-            row.select_nth_unstable(k - 1);
+    let low = |place: u64| u32::try_from(place & 0xffff_ffff).expect("32 bits");
+    let is_float = matches!(x.data(), Data::F32(_));
+    let key_of = |line: &Line<'_>, at: usize| match line {
+        Line::Floats(row) => number::key(row[at]),
+        Line::Integers(row) => row[at],
+    };
+    // Of each row the ranks, in room of the thread's own.
+    let best = |room: &mut Vec<u64>, line: &Line<'_>, (keys, indices): (&mut [i32], &mut [i32])| {
+        room.clear();
+        room.extend((0..lines.len).map(|at| {
+            let key = key_of(line, at);
+            ranked(key, is_float && key == nan, at)
+        }));
+        if k < room.len() {
+            room.select_nth_unstable(k - 1);
         }
-        row.truncate(k);
-        row.sort_unstable();
-        row
+        room[..k].sort_unstable();
+        for ((key, index), place) in keys.iter_mut().zip(indices).zip(room.iter()) {
+            *key = key_of(line, low(*place) as usize);
+            *index = low(*place).cast_signed();
+        }
     };
-    let low = |place: &u64| u32::try_from(place & 0xffff_ffff).expect("32 bits");
-    let indices = |rows: &[Vec<u64>]| -> Vec<i32> { rows.iter().flatten().map(|at| low(at).cast_signed()).collect() };
-    if let Data::I32(data) = x.data() {
-        let data = lines.as_rows(data);
-        let row = |row: &[i32]| best(row.iter().enumerate().map(|(at, x)| ranked(*x, false, at)).collect());
-        let rows: Vec<Vec<u64>> = data.chunks_exact(lines.len).map(row).collect();
-        let pick = |(row, best): (&[i32], &Vec<u64>)| best.iter().map(|at| row[low(at) as usize]).collect::<Vec<i32>>();
-        let values = data.chunks_exact(lines.len).zip(&rows).flat_map(pick).collect();
-        return [Data::I32(lines.back_of(values, k)), Data::I32(lines.back_of(indices(&rows), k))];
+    let count = usize::try_from(x.of().shape.elements()).expect("below 2^31") / lines.len * k;
+    let (mut keys, mut indices) = (vec![0; count], vec![0; count]);
+    let made = keys.par_chunks_exact_mut(k).zip(indices.par_chunks_exact_mut(k));
+    match x.data() {
+        Data::I32(data) => {
+            let rows = lines.as_rows(data);
+            made.zip(rows.par_chunks_exact(lines.len))
+                .for_each_init(Vec::new, |room, (made, row)| best(room, &Line::Integers(row), made));
+        }
+        _ => {
+            let rows = lines.as_rows(x.floats());
+            made.zip(rows.par_chunks_exact(lines.len))
+                .for_each_init(Vec::new, |room, (made, row)| best(room, &Line::Floats(row), made));
+        }
     }
-    let data = lines.as_rows(x.floats());
-    let of = |(at, x): (usize, &f32)| {
-        let key = number::key(*x);
-        ranked(key, key == nan, at)
-    };
-    let rows: Vec<Vec<u64>> =
-        data.par_chunks_exact(lines.len).map(|row| best(row.iter().enumerate().map(of).collect())).collect();
-    let pick = |(row, best): (&[f32], &Vec<u64>)| {
-        best.iter().map(|at| number::canon(row[low(at) as usize])).collect::<Vec<f32>>()
-    };
-    let values = data.chunks_exact(lines.len).zip(&rows).flat_map(pick).collect();
-    [Data::F32(lines.back_of(values, k)), Data::I32(lines.back_of(indices(&rows), k))]
+    let indices = Data::I32(lines.back_of(indices, k));
+    let keys = lines.back_of(keys, k);
+    match is_float {
+        true => [Data::F32(keys.into_iter().map(of_key).collect()), indices],
+        false => [Data::I32(keys), indices],
+    }
+}
+
+/// A row whose elements are compared.
+enum Line<'a> {
+    Floats(&'a [f32]),
+    Integers(&'a [i32]),
 }
 
 #[cfg(test)]

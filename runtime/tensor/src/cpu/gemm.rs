@@ -164,47 +164,87 @@ struct Target<'a> {
 /// Adds some steps of the rows of `a` (`[m, k]`) times the panels to the target.
 fn block(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
     match width(level) {
-        WIDE => tiles::<12, WIDE>(level, a, steps, target),
-        _ => tiles::<6, NARROW>(level, a, steps, target),
+        WIDE => tiles::<WIDE>(level, a, steps, target, |left| match left {
+            9.. => tile_row::<12, WIDE>,
+            5..=8 => tile_row::<8, WIDE>,
+            2..=4 => tile_row::<4, WIDE>,
+            _ => tile_row::<1, WIDE>,
+        }),
+        _ => tiles::<NARROW>(level, a, steps, target, |left| match left {
+            5.. => tile_row::<6, NARROW>,
+            2..=4 => tile_row::<4, NARROW>,
+            _ => tile_row::<1, NARROW>,
+        }),
     }
 }
 
-fn tiles<const ROWS: usize, const COLUMNS: usize>(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
-    const { assert!(BLOCK.is_multiple_of(ROWS)) };
+/// Rows of a block from one place on, as many as a tile takes, times a panel: how many they were.
+type TileRow = fn(Level, Steps, &[f32], &[f32], Corner, &mut [f32]) -> usize;
+
+/// Where a tile lies in its block of `C`.
+#[derive(Clone, Copy)]
+struct Corner {
+    top: usize,
+    column: usize,
+    stride: usize,
+}
+
+/// `tall` says which tile suits so many rows that are left: a tile's unused rows cost as much as its used ones.
+fn tiles<const COLUMNS: usize>(
+    level: Level,
+    a: &[f32],
+    steps: Steps,
+    target: &mut Target<'_>,
+    tall: impl Fn(usize) -> TileRow,
+) {
     let Steps { start, depth, k } = steps;
+    let stride = target.stride;
     let mut flushed = vec![0.0; BLOCK.min(a.len() / k) * depth];
-    for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * target.stride)) {
+    for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * stride)) {
         let height = rows.len() / k;
         let flushed = &mut flushed[..height * depth];
         copy(level, rows, k, start, depth, flushed);
         for (panel, right) in target.panels.chunks_exact(depth * COLUMNS).enumerate() {
             let column = panel * COLUMNS;
-            let width = COLUMNS.min(target.stride - column);
-            for top in (0..height).step_by(ROWS) {
-                let count = ROWS.min(height - top);
-                let mut lines = [&[][..]; ROWS];
-                for (row, line) in lines.iter_mut().enumerate() {
-                    // Rows that are not there repeat the last one; what they give is dropped.
-                    let row = top + row.min(count - 1);
-                    *line = &flushed[row * depth..(row + 1) * depth];
-                }
-                let mut sums = [[0.0; COLUMNS]; ROWS];
-                let places = (0..count).map(|row| (top + row) * target.stride + column);
-                if start > 0 {
-                    for (sums, at) in sums.iter_mut().zip(places.clone()) {
-                        sums[..width].copy_from_slice(&c[at..at + width]);
-                    }
-                }
-                tile(level, &lines, right, &mut sums);
-                if start + depth == k {
-                    canonical(level, &mut sums);
-                }
-                for (sums, at) in sums.iter().zip(places) {
-                    c[at..at + width].copy_from_slice(&sums[..width]);
-                }
+            let mut top = 0;
+            while top < height {
+                top += tall(height - top)(level, steps, flushed, right, Corner { top, column, stride }, c);
             }
         }
     }
+}
+
+fn tile_row<const ROWS: usize, const COLUMNS: usize>(
+    level: Level,
+    Steps { start, depth, k }: Steps,
+    flushed: &[f32],
+    right: &[f32],
+    Corner { top, column, stride }: Corner,
+    c: &mut [f32],
+) -> usize {
+    let width = COLUMNS.min(stride - column);
+    let count = ROWS.min(flushed.len() / depth - top);
+    let mut lines = [&[][..]; ROWS];
+    for (row, line) in lines.iter_mut().enumerate() {
+        // Rows that are not there repeat the last one; what they give is dropped.
+        let row = top + row.min(count - 1);
+        *line = &flushed[row * depth..(row + 1) * depth];
+    }
+    let mut sums = [[0.0; COLUMNS]; ROWS];
+    let places = (0..count).map(|row| (top + row) * stride + column);
+    if start > 0 {
+        for (sums, at) in sums.iter_mut().zip(places.clone()) {
+            sums[..width].copy_from_slice(&c[at..at + width]);
+        }
+    }
+    tile(level, &lines, right, &mut sums);
+    if start + depth == k {
+        canonical(level, &mut sums);
+    }
+    for (sums, at) in sums.iter().zip(places) {
+        c[at..at + width].copy_from_slice(&sums[..width]);
+    }
+    count
 }
 
 leveled! {
@@ -300,21 +340,36 @@ fn widened(level: Level, x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
     }
 }
 
-/// For each matrix of a stacked product, which matrix of an operand it takes.
-pub(super) fn stack(shape: &Shape, operand: &Shape) -> Vec<usize> {
-    let outer = &shape.dims()[..shape.rank() - 2];
-    let own = &operand.dims()[..operand.rank() - 2];
-    let mut places = vec![0];
-    let mut seen = 0;
-    for (axis, len) in outer.iter().enumerate() {
-        let own = (axis + own.len()).checked_sub(outer.len()).map_or(1, |axis| own[axis]) as usize;
-        seen = if axis == 0 { own } else { seen * own };
-        places = places
-            .into_iter()
-            .flat_map(|base: usize| (0..*len as usize).map(move |at| base * own + if own == 1 { 0 } else { at }))
-            .collect();
+/// Which matrix of an operand each matrix of a stacked product takes.
+pub(super) struct Stack {
+    /// Outer axes of the product, innermost last: length, and the operand's step along it.
+    axes: Vec<(usize, usize)>,
+}
+
+impl Stack {
+    pub(super) fn of(shape: &Shape, operand: &Shape) -> Self {
+        let outer = &shape.dims()[..shape.rank() - 2];
+        let own = &operand.dims()[..operand.rank() - 2];
+        let skipped = outer.len() - own.len();
+        let mut step = 1;
+        let mut axes: Vec<(usize, usize)> = outer.iter().map(|len| (*len as usize, 0)).collect();
+        for (axis, len) in own.iter().enumerate().rev() {
+            if *len != 1 {
+                axes[axis + skipped].1 = step;
+            }
+            step *= *len as usize;
+        }
+        Self { axes }
     }
-    places
+
+    pub(super) fn matrix(&self, mut product: usize) -> usize {
+        let mut matrix = 0;
+        for (len, step) in self.axes.iter().rev() {
+            matrix += product % len * step;
+            product /= len;
+        }
+        matrix
+    }
 }
 
 pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
@@ -329,7 +384,7 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Dat
         return Data::F32(c);
     }
     let columns = widened(level, b);
-    products(level, &rows, &columns, [m, k, n], [&stack(shape, left), &stack(shape, right)], false, &mut c);
+    products(level, &rows, &columns, [m, k, n], &[Stack::of(shape, left), Stack::of(shape, right)], false, &mut c);
     Data::F32(c)
 }
 
@@ -339,21 +394,22 @@ fn products(
     a: &[f32],
     b: &[f32],
     [m, k, n]: [usize; 3],
-    picks: [&[usize]; 2],
+    picks: &[Stack; 2],
     turned: bool,
     c: &mut [f32],
 ) {
     if m * n == 0 {
         return;
     }
-    let one = |(c, (left, right)): (&mut [f32], (&usize, &usize))| {
+    let one = |(at, c): (usize, &mut [f32])| {
+        let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
         let matrix = Matrix { data: &b[right * k * n..(right + 1) * k * n], k, n, turned };
         multiply(level, &a[left * m * k..(left + 1) * m * k], Right::Given(&matrix), c);
     };
     if c.len() * k >= PARALLEL_MACS {
-        c.par_chunks_mut(m * n).zip(picks[0].par_iter().zip(picks[1])).for_each(one);
+        c.par_chunks_mut(m * n).enumerate().for_each(one);
     } else {
-        c.chunks_mut(m * n).zip(picks[0].iter().zip(picks[1])).for_each(one);
+        c.chunks_mut(m * n).enumerate().for_each(one);
     }
 }
 
@@ -397,8 +453,8 @@ pub(super) fn attention(level: Level, inputs: &[&Tensor], scale: f32, shape: &Sh
     };
     let of = samebit_spec::tensor::infer(&Op::MatMul, &[query.of(), &flipped]).expect("checked").remove(0);
     let mut scores = vec![0.0; usize::try_from(of.shape.elements()).expect("below 2^31")];
-    let picks = [&*stack(&of.shape, &query.of().shape), &stack(&of.shape, &key.of().shape)];
-    products(level, query.floats(), key.floats(), [len, depth, keys], picks, true, &mut scores);
+    let picks = [Stack::of(&of.shape, &query.of().shape), Stack::of(&of.shape, &key.of().shape)];
+    products(level, query.floats(), key.floats(), [len, depth, keys], &picks, true, &mut scores);
     elementwise::scale(level, &mut scores, scale);
     let mut scores = Tensor::made(of.clone(), Data::F32(scores));
     if let Some(mask) = inputs.get(3) {

@@ -3,7 +3,7 @@
 //! Two steps of `k` lie side by side as 16-bit numbers in one `i32`: x86-64 multiplies such pairs and adds the two
 //! products in one instruction since SSE2 (`pmaddwd`).
 
-use super::{Level, Packed, gemm::stack, simd::Kind};
+use super::{Level, Packed, gemm::Stack, simd::Kind};
 use crate::{Data, Tensor};
 use rayon::prelude::*;
 use samebit_spec::tensor::Shape;
@@ -294,8 +294,9 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, zeros: [i32; 2], shap
     let (rows, bytes) = (Bytes::new(a, zeros[0]), Bytes::new(b, zeros[1]));
     let matrix = Matrix { bytes, k, n };
     if right.rank() > 2 {
-        let picks = stack(shape, left).into_iter().zip(stack(shape, right));
-        for (c, (left, right)) in c.chunks_exact_mut(m * n).zip(picks) {
+        let picks = [left, right].map(|operand| Stack::of(shape, operand));
+        for (at, c) in c.chunks_exact_mut(m * n).enumerate() {
+            let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
             let matrix = Matrix { bytes: bytes.from(right * k * n), ..matrix };
             multiply(level, rows.from(left * m * k), Right::Given(matrix), [k, n], c);
         }

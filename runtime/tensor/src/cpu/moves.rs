@@ -89,7 +89,10 @@ pub(super) fn pad(x: &Tensor, before: &[u32], value: u32, shape: &Shape) -> Data
 
 pub(super) fn gather(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Data, TensorError> {
     let dims = x.dims();
-    let picked = oracle::picked(indices.integers(), dims[axis])?;
+    let picked = indices.integers();
+    oracle::check(picked, dims[axis])?;
+    let len = i64::from(dims[axis]);
+    let place = |index: &i32| usize::try_from(i64::from(*index).rem_euclid(len)).expect("inside the axis");
     let inner: usize = dims[axis + 1..].iter().map(|len| *len as usize).product();
     let outer: usize = dims[..axis].iter().map(|len| *len as usize).product();
     let run = dims[axis] as usize * inner;
@@ -98,8 +101,8 @@ pub(super) fn gather(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Data, 
         for outer in 0..outer {
             let from = &from[outer * run..(outer + 1) * run];
             match inner {
-                1 => to.extend(picked.iter().map(|at| from[*at])),
-                _ => picked.iter().for_each(|at| to.extend_from_slice(&from[at * inner..(at + 1) * inner])),
+                1 => to.extend(picked.iter().map(|at| from[place(at)])),
+                _ => picked.iter().for_each(|at| to.extend_from_slice(&from[place(at) * inner..][..inner])),
             }
         }
         to

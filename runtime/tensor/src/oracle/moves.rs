@@ -22,12 +22,12 @@ pub(super) fn gather(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Data, 
 }
 
 /// Indices counted from the end brought to the front, each inside the axis.
-pub(crate) fn picked(indices: &[i32], len: u32) -> Result<Vec<usize>, TensorError> {
+fn picked(indices: &[i32], len: u32) -> Result<Vec<usize>, TensorError> {
     indices.iter().enumerate().map(|(position, index)| inside(position, *index, len)).collect()
 }
 
 /// Whether every index is inside the axis.
-pub(super) fn check(indices: &[i32], len: u32) -> Result<(), TensorError> {
+pub(crate) fn check(indices: &[i32], len: u32) -> Result<(), TensorError> {
     indices.iter().enumerate().try_for_each(|(position, index)| inside(position, *index, len).map(|_| ()))
 }
 

@@ -116,8 +116,8 @@ fn a_mounted_file_that_is_cut_is_read_up_to_its_new_end_alone() {
     let spent = guest.fuel;
     guest.ok("fd_filestat_set_size", &[fd.into(), 70_000]);
     assert_eq!(*guest.shelf.pieces.borrow(), [0, 1]);
-    // What is copied is what is paid for: 2 for each byte, beside the call.
-    assert_eq!(guest.fuel - spent, cost::CALL + cost::WRITE + 2 * 70_000);
+    // What is copied is what is paid for, beside the call.
+    assert_eq!(guest.fuel - spent, cost::CALL + cost::WRITE + cost::GROWTH_BYTE * 70_000);
     assert_eq!(guest.pread(fd, 70_001, 0).unwrap(), &bytes[..70_000]);
     guest.ok("fd_filestat_set_size", &[fd.into(), 70_010]);
     assert_eq!(guest.pread(fd, 20, 69_995).unwrap(), [&bytes[69_995..70_000], &[0; 10]].concat());
