@@ -107,5 +107,5 @@ fn the_first_root_of_a_known_world_is_pinned() {
     guest.file(5, "f", b"content");
     guest.write(1, b"out");
     let root: String = guest.wasi.root().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(root, "559e6e08a82f7eb6dc9bf0d296293c59cea1cb5f950441ab4cb2ffb1bcbec664");
+    assert_eq!(root, "9b8d3d458480a25a3bf16a1aa75165f80083e3d1544c7f2f787ea9dab3da2008");
 }

@@ -102,7 +102,7 @@ pub(crate) const BOMBS: &[Bomb] = &[
         }
         one(&[(10_000, F64)], &code)
     }),
-    refused("190 000 sums that are stored", "branches of a function once", || {
+    admitted("190 000 sums of what is known, each stored", || {
         let sum = [0x41, 0, 0x20, 0, 0x20, 1, 0xa0, 0x39, 3, 0];
         one(&[(2, F64)], &sum.repeat(190_000))
     }),
