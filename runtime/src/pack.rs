@@ -31,7 +31,7 @@ const MAGIC: &[u8; 16] = b"samebit-pack-001";
 const HEADER: usize = MAGIC.len() + 8 + 32;
 
 /// Bytes of the longest chunk: a piece of a tensor. All others are at most [`LEAF_BYTES`].
-const CHUNK_MAX: usize = tensors::PIECE_BYTES as usize;
+const CHUNK_MAX: u64 = tensors::PIECE_BYTES;
 
 /// Roots of a piece of history.
 const PIECE_ROOTS: usize = LEAF_BYTES / 32;
@@ -218,7 +218,7 @@ impl Pack {
         let mut altered = BTreeSet::new();
         let mut bytes = Vec::new();
         for (hash, offset, len) in self.chunks() {
-            if len as usize > CHUNK_MAX {
+            if u64::from(len) > CHUNK_MAX {
                 altered.insert(hash);
                 continue;
             }
@@ -385,7 +385,7 @@ fn write_with(manifest: &Manifest, chunks: Vec<Chunk<'_>>, out: &mut dyn Write) 
     let mut bytes = Vec::new();
     for (pack, (_, offset, len)) in chunks {
         // No chunk is longer, and who says otherwise is not given the memory for it.
-        if len as usize > CHUNK_MAX {
+        if u64::from(len) > CHUNK_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a chunk of {len} bytes")));
         }
         bytes.resize(len as usize, 0);
