@@ -1,10 +1,13 @@
 //! Checkpoints as bytes: one pack for each (`spec/03-execution.md`, section 12).
 //!
 //! A pack begins with a manifest, which describes its state whole, and goes on with the chunks that no earlier pack of
-//! the run has: pages of memory, pieces of the guest's files and output, pieces of the history. A chunk is named by its
+//! the run has: pages of memory, pieces of the guest's files and output, pieces of tensors, pieces of the history. A chunk is named by its
 //! hash, so any set of packs that has all chunks of a state can give it, and packs can be merged.
 
-use crate::snapshot::{At, Checkpoint, Pages, Snapshot, SnapshotError, Source};
+use crate::{
+    snapshot::{At, Checkpoint, Pages, Snapshot, SnapshotError, Source},
+    tensors,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use samebit_spec::{
     id::StateRoot,
@@ -26,6 +29,9 @@ const MAGIC: &[u8; 16] = b"samebit-pack-001";
 
 /// Magic, length of the manifest, its hash.
 const HEADER: usize = MAGIC.len() + 8 + 32;
+
+/// Bytes of the longest chunk: a piece of a tensor. All others are at most [`LEAF_BYTES`].
+const CHUNK_MAX: u64 = tensors::PIECE_BYTES;
 
 /// Roots of a piece of history.
 const PIECE_ROOTS: usize = LEAF_BYTES / 32;
@@ -204,20 +210,34 @@ impl Pack {
         self.len() == 0
     }
 
-    /// Its chunks that are not what their hashes say, or cannot be read. Reads all of it.
-    #[must_use]
-    pub fn altered(&self) -> BTreeSet<Hash> {
+    /// Its chunks that are not what their hashes say, or are not there. Reads all of it.
+    ///
+    /// # Errors
+    /// What its source says where bytes that may be there cannot be read now: nothing is known of them.
+    pub fn altered(&self) -> io::Result<BTreeSet<Hash>> {
+        let mut altered = BTreeSet::new();
         let mut bytes = Vec::new();
-        let mut sound = |hash: &Hash, offset: u64, len: u32| {
-            if len as usize > LEAF_BYTES {
-                return false;
+        for (hash, offset, len) in self.chunks() {
+            if u64::from(len) > CHUNK_MAX {
+                altered.insert(hash);
+                continue;
             }
             bytes.resize(len as usize, 0);
-            // A manifest does not say what kind each is.
-            self.source.read_at(offset, &mut bytes).is_ok()
-                && [memory_leaf(&bytes), piece_hash(&bytes), history_piece(&bytes)].contains(hash)
-        };
-        self.chunks().filter(|(hash, offset, len)| !sound(hash, *offset, *len)).map(|chunk| chunk.0).collect()
+            let sound = match self.source.read_at(offset, &mut bytes) {
+                // A manifest does not say what kind each is.
+                Ok(()) if len as usize <= LEAF_BYTES => {
+                    let kinds: [fn(&[u8]) -> Hash; 4] = [memory_leaf, piece_hash, history_piece, tensors::piece_hash];
+                    kinds.iter().any(|kind| kind(&bytes) == hash)
+                }
+                Ok(()) => tensors::piece_hash(&bytes) == hash,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+                Err(error) => return Err(error),
+            };
+            if !sound {
+                altered.insert(hash);
+            }
+        }
+        Ok(altered)
     }
 
     /// Writes it without `lost` chunks.
@@ -365,7 +385,7 @@ fn write_with(manifest: &Manifest, chunks: Vec<Chunk<'_>>, out: &mut dyn Write) 
     let mut bytes = Vec::new();
     for (pack, (_, offset, len)) in chunks {
         // No chunk is longer, and who says otherwise is not given the memory for it.
-        if len as usize > LEAF_BYTES {
+        if u64::from(len) > CHUNK_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a chunk of {len} bytes")));
         }
         bytes.resize(len as usize, 0);

@@ -10,6 +10,8 @@
 
 mod saved;
 
+pub(crate) use saved::{PIECE_BYTES, piece_hash};
+
 use crate::guest::Halt;
 use samebit_spec::{
     param,
@@ -21,14 +23,18 @@ use samebit_spec::{
     wire,
 };
 use samebit_tensor::{Backend, Failure, Fault, Tensor};
-use samebit_wasi::{Content, FileBytes, GuestMemory, SliceMemory, Wasi};
+use samebit_wasi::{Content, FileBytes, GuestMemory, PIECE, SliceMemory, Wasi};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Bytes of weights that are kept from run to run, at most.
+/// Bytes of weights that are kept from run to run, at most, what each entry takes included.
 const WEIGHTS_MAX: u64 = 1 << 30;
+/// Fewest bytes of a tensor that is kept: what is smaller is loaded again at once, and a guest can name very many such.
+const WEIGHTS_MIN: u64 = PIECE;
+/// Counted for each beside its bytes.
+const WEIGHTS_ENTRY: u64 = 256;
 
 /// What runs share that compute tensors. No outcome depends on it.
 #[derive(Clone)]
@@ -60,13 +66,21 @@ impl Computing {
     /// Keeps what was loaded. When it is too much, all of it goes: what runs now has its own hold.
     fn keep(&self, source: TensorSource, tensor: &Tensor) {
         let bytes = tensor.of().bytes();
+        let counted = bytes.saturating_add(WEIGHTS_ENTRY);
+        if bytes < WEIGHTS_MIN || counted > WEIGHTS_MAX {
+            return;
+        }
+        let key = (source, tensor.of().clone());
         let mut weights = self.weights();
-        if weights.bytes.saturating_add(bytes) > WEIGHTS_MAX {
+        // The same bytes: another run was faster.
+        if weights.tensors.contains_key(&key) {
+            return;
+        }
+        if weights.bytes.saturating_add(counted) > WEIGHTS_MAX {
             *weights = Weights::default();
         }
-        if bytes <= WEIGHTS_MAX && weights.tensors.insert((source, tensor.of().clone()), tensor.clone()).is_none() {
-            weights.bytes += bytes;
-        }
+        weights.tensors.insert(key, tensor.clone());
+        weights.bytes += counted;
     }
 }
 
@@ -238,9 +252,10 @@ impl Tensors {
         }
         self.room(1)?;
         self.afford(of.bytes(), turn)?;
-        let mut bytes = vec![0; len as usize];
-        turn.memory.read(at, &mut bytes)?;
-        let tensor = Tensor::from_bytes(of.clone(), &bytes).map_err(|_| Answer::LENGTH)?;
+        // In place: beside the tensor no second copy is made.
+        let bytes =
+            turn.memory.0.get(at as usize..).and_then(|rest| rest.get(..len as usize)).ok_or(Answer::POINTER)?;
+        let tensor = Tensor::from_bytes(of.clone(), bytes).map_err(|_| Answer::LENGTH)?;
         let given = self.insert(of, Held::Here(tensor));
         Ok(turn.memory.write(handle, &given.to_le_bytes())?)
     }
@@ -449,5 +464,42 @@ fn tensor_type(dtype: u32, dims: u32, rank: u32, memory: &SliceMemory<'_>) -> Re
     Ok(TensorType { dtype, shape: Shape::new(&dims)? })
 }
 
+// What a call pays for a piece is what loading it is worth.
+const _: () = assert!(host::FILE_PIECE == samebit_wasi::cost::LOAD && host::FILE_PIECE_BYTES == PIECE);
+
 // The linear memory and the tensors of a job are counted in one number.
 const _: () = assert!(param::MEMORY_MAX.0 < 1 << 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_spec::content::BlobRef;
+    use samebit_tensor::Cpu;
+
+    fn bytes_of(len: u32) -> Tensor {
+        let of = TensorType { dtype: Dtype::U8, shape: Shape::new(&[len]).unwrap() };
+        Tensor::from_bytes(of, &vec![7; len as usize]).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_for_the_next_run_is_bounded_whatever_sizes_a_guest_asks_for() {
+        let computing = Computing::new(Arc::new(Cpu));
+        let source = |offset| TensorSource { blob: BlobRef::of(b"a file"), offset };
+        for tensor in [bytes_of(0), bytes_of(1), bytes_of(65_535)] {
+            for offset in 0..1_000 {
+                computing.keep(source(offset), &tensor);
+            }
+            assert_eq!(computing.weights().tensors.len(), 0, "{:?}", tensor.of());
+        }
+        // One allocation, named by many places.
+        let tensor = bytes_of(65_536);
+        for offset in 0..40_000 {
+            computing.keep(source(offset), &tensor);
+            computing.keep(source(offset), &tensor);
+        }
+        let weights = computing.weights();
+        let counted = weights.tensors.len() as u64 * (65_536 + 256);
+        assert!(counted <= WEIGHTS_MAX && weights.bytes == counted, "{counted}, {}", weights.bytes);
+        assert!(weights.tensors.contains_key(&(source(39_999), tensor.of().clone())));
+    }
+}

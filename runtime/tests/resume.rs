@@ -4,7 +4,8 @@
 mod support;
 
 use samebit_runtime::{
-    Checkpoint, Finished, Flow, Held, HostFault, Keep, Options, Orders, Runtime, Snapshot, SnapshotError, Tracking,
+    Checkpoint, Finished, Flow, Held, HostFault, Keep, Options, Orders, Runtime, Snapshot, SnapshotError, Source,
+    Tracking,
     pack::{Pack, PackError, Packer, Packs},
 };
 use samebit_spec::{
@@ -13,7 +14,14 @@ use samebit_spec::{
     id::StateRoot,
     unit::{Bytes, Fuel},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use support::{Loaded, Store, execution, load, stepped};
 
 /// Eight steps that change everything which a state has: memory far apart, zeros where there was data, more memory,
@@ -91,11 +99,37 @@ impl Keep for Packing {
         let len = written.clone().at(Arc::new(Vec::new())).len();
         assert_eq!(len, bytes.len() as u64);
         let pack = Pack::read(bytes.clone()).expect("it was just written");
-        assert_eq!(pack.altered(), BTreeSet::new());
+        assert_eq!(pack.altered().unwrap(), BTreeSet::new());
         self.packs.push(pack);
         self.bytes.push(bytes);
         Held::Kept
     }
+}
+
+#[test]
+fn a_pack_that_cannot_be_read_now_is_not_taken_for_a_damaged_one() {
+    /// Fails once its pack is open.
+    struct Failing(Vec<u8>, AtomicBool);
+    impl Source for Failing {
+        fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+            if self.1.load(Ordering::Relaxed) {
+                Err(io::ErrorKind::TimedOut.into())
+            } else {
+                self.0.read_at(offset, into)
+            }
+        }
+    }
+    let program = guest();
+    let (runtime, on) = program.each().next().unwrap();
+    let mut packing = Packing::new(1);
+    run((runtime, on), &wanted(&program), None, Some(&mut packing)).unwrap();
+    let bytes = packing.bytes[1].clone();
+    let len = bytes.len() as u64;
+    let source = Arc::new(Failing(bytes, AtomicBool::new(false)));
+    let pack = Pack::open(Arc::clone(&source) as Arc<dyn Source>, len).unwrap();
+    assert_eq!(pack.altered().unwrap(), BTreeSet::new());
+    source.1.store(true, Ordering::Relaxed);
+    assert_eq!(pack.altered().unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 fn run(

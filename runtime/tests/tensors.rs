@@ -4,10 +4,12 @@
 mod support;
 
 use samebit_runtime::{
-    Backend, Checkpoint, Cpu, EngineKind, Finished, Flow, Held, HostFault, Keep, Options, Oracle, Orders, Runtime,
+    Backend, Checkpoint, Content, Cpu, EngineKind, Finished, Flow, Held, HostFault, Keep, Options, Oracle, Orders,
+    PIECE, Runtime,
     pack::{Pack, Packer, Packs},
 };
 use samebit_spec::{
+    content::{BlobRef, Tree, TreeRef},
     execution::{Execution, Limit, Limits, Outcome, TensorOps},
     state::TensorMark,
     tensor::{Dtype, Gelu, Graph, Node, Op, Plan, Shape, TensorType},
@@ -15,7 +17,13 @@ use samebit_spec::{
     wire,
 };
 use samebit_tensor::{Failure, Fault, Tensor};
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use support::{Loaded, Store, execution, load, mount};
 
 const IMPORTS: &str = r#"
@@ -570,6 +578,92 @@ fn live_tensors_are_in_every_root_and_a_run_taken_up_on_the_other_engine_gives_t
             assert_eq!(resumed, whole, "after step {number} on {}", runtime.engine());
         }
     }
+}
+
+#[test]
+fn packs_of_states_with_tensors_are_sound_and_one_takes_over_what_another_has_or_is_written_without_what_was_lost() {
+    let (program, store, execution) = training();
+    let mut keeping = Keeping::default();
+    let (runtime, on) = program.each().next().unwrap();
+    let orders = Orders { keep: Some(&mut keeping), ..Orders::default() };
+    let whole = runtime.run_with(on, &execution, &store, orders, &mut |_| Flow::Go).unwrap();
+    let packs: Vec<Pack> = keeping.packs.iter().map(|bytes| Pack::read(bytes.clone()).unwrap()).collect();
+    for pack in &packs {
+        assert_eq!(pack.altered().unwrap(), BTreeSet::new(), "step {}", pack.step());
+    }
+    // The last bytes of a pack with a tensor are its last piece's.
+    let mut bytes = keeping.packs[1].clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    let altered = Pack::read(bytes).unwrap();
+    let lost = altered.altered().unwrap();
+    assert_eq!(lost.len(), 1);
+    let mut without = Vec::new();
+    altered.write_without(&lost, &mut without).unwrap();
+    assert_eq!(Pack::read(without).unwrap().altered().unwrap(), BTreeSet::new());
+
+    let mut bytes = Vec::new();
+    Packs::new(packs.clone()).absorb(2, 3, &mut bytes).unwrap();
+    let heir = Pack::read(bytes).unwrap();
+    assert_eq!(heir.altered().unwrap(), BTreeSet::new());
+    let left = Packs::new(vec![packs[0].clone(), packs[1].clone(), heir]);
+    for (number, root) in whole.history.iter().enumerate().filter(|(number, _)| [0, 1, 3].contains(number)) {
+        let orders = Orders { resume: Some(Arc::new(left.snapshot(*root).unwrap())), ..Orders::default() };
+        let resumed = runtime.run_with(on, &execution, &store, orders, &mut |_| Flow::Go).unwrap();
+        assert_eq!(resumed, whole, "after step {number}");
+    }
+}
+
+/// A store that gives pieces, and counts them.
+struct Counting<'a> {
+    bytes: &'a [u8],
+    store: &'a Store,
+    pieces: AtomicU64,
+}
+
+impl Content for Counting<'_> {
+    fn read(&self, blob: &BlobRef) -> Result<Arc<[u8]>, String> {
+        self.store.read(blob)
+    }
+
+    fn piece(&self, _: &BlobRef, index: u64) -> Result<Option<Arc<[u8]>>, String> {
+        self.pieces.fetch_add(1, Ordering::Relaxed);
+        let (_, rest) = self.bytes.split_at(usize::try_from(index * PIECE).unwrap());
+        Ok(Some(rest[..rest.len().min(usize::try_from(PIECE).unwrap())].into()))
+    }
+
+    fn tree(&self, tree: &TreeRef) -> Result<Tree, String> {
+        self.store.tree(tree)
+    }
+}
+
+#[test]
+fn small_tensors_of_one_piece_of_a_file_load_it_once_and_each_pays_for_it() {
+    const TENSORS: u64 = 500;
+    let text = command(
+        &data(64, &words(&[1])),
+        &format!(
+            "(local $fd i32) (local $n i64) (local.set $fd (call $open))
+             (loop $more
+                (if (call $from_file (local.get $fd) (local.get $n) (i32.const 5) (i32.const 64) (i32.const 1) (i32.const 256))
+                    (then unreachable))
+                (if (call $read (i32.load (i32.const 256)) (i64.const 0) (i32.const 300) (i32.const 1)) (then unreachable))
+                (local.set $n (i64.add (local.get $n) (i64.const 1)))
+                (br_if $more (i64.lt_u (local.get $n) (i64.const {TENSORS}))))"
+        ),
+    );
+    let program = load(&text);
+    let mut store = Store::default();
+    let limits = Limits { fuel: Fuel(1_000_000_000), ..Limits::default() };
+    let (execution, bytes) = mounted(&mut store, Execution { limits, ..asking(&program) });
+    let mut fuel = Vec::new();
+    for (runtime, on) in program.each() {
+        let counting = Counting { bytes: &bytes, store: &store, pieces: AtomicU64::new(0) };
+        let finished = runtime.run(on, &execution, &counting, &mut |_| Flow::Go).unwrap();
+        assert_eq!(finished.receipt.outcome, Outcome::Exited { code: 0 });
+        assert_eq!(counting.pieces.into_inner(), 1, "{}", runtime.engine());
+        fuel.push(finished.receipt.fuel);
+    }
+    assert!(fuel.iter().all(|one| one.0 > TENSORS * 400_000 && *one == fuel[0]), "{fuel:?}");
 }
 
 #[test]

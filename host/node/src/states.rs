@@ -135,6 +135,15 @@ impl Source for PackFile {
     }
 }
 
+/// A second name for a file, or a copy of it where the file system has no such names.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
+}
+
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> StatesError {
     let path = path.to_path_buf();
     |source| StatesError::Io { path, source }
@@ -276,19 +285,24 @@ impl States {
         let mut sound = Vec::new();
         let mut found = false;
         for pack in self.packs.all().to_vec() {
-            let lost = pack.altered();
+            let path = self.path(&pack);
+            let lost = pack.altered().map_err(failed(&path))?;
             if lost.is_empty() {
                 sound.push(pack);
                 continue;
             }
             found = true;
-            let path = self.path(&pack);
-            self.set_aside(path.clone(), format!("{} of its chunks were altered or cannot be read", lost.len()))?;
-            if self.lock.is_some() {
-                // The states that need none of those stay.
-                let (written, file) = self.write(&path, |out| pack.write_without(&lost, out))?;
-                sound.push(written.at(Arc::new(PackFile(file))));
+            let why = format!("{} of its chunks were altered or are not there", lost.len());
+            if self.lock.is_none() {
+                self.damaged.push(Damaged { path, why });
+                continue;
             }
+            // The states that need none of those stay. The pack has its own name until what is sound of it has it.
+            let aside = path.with_extension("damaged");
+            copy(&path, &aside).map_err(failed(&path))?;
+            let (written, file) = self.write(&path, |out| pack.write_without(&lost, out))?;
+            self.damaged.push(Damaged { path: aside, why });
+            sound.push(written.at(Arc::new(PackFile(file))));
         }
         if !found {
             for own in sound.extract_if(.., |pack| pack.root() == root).collect::<Vec<_>>() {
@@ -881,6 +895,77 @@ mod tests {
         assert!(said[1].contains("the state after step 30 is refused: page 0"), "{said:?}");
         assert_eq!(said.last().map(String::as_str), Some("taken up after step 20"));
         assert_eq!(steps(&states), [0, 20]);
+    }
+
+    #[test]
+    fn where_there_is_no_room_to_mend_a_pack_it_stays_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let on = load();
+        let (whole, paths) = four(root.path(), &on);
+        let mut bytes = fs::read(&paths[1]).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&paths[1], &bytes).unwrap();
+        let mut states = States::open(root.path(), on.2.id(), 1000, Room::DEFAULT).unwrap();
+        let partial = paths[1].with_extension("partial");
+        fs::create_dir(&partial).unwrap();
+        let refused = states.mend(whole.history[10]).unwrap_err();
+        assert!(matches!(refused, StatesError::Io { .. }), "{refused}");
+        assert_eq!(fs::read(&paths[1]).unwrap(), bytes, "its sound chunks are there still");
+        fs::remove_dir(&partial).unwrap();
+        states.mend(whole.history[10]).unwrap();
+        let damaged = paths[1].with_extension("damaged");
+        assert_eq!(fs::read(&damaged).unwrap(), bytes);
+        drop(states);
+        let states = States::open(root.path(), on.2.id(), 1000, Room::DEFAULT).unwrap();
+        assert!(steps(&states).contains(&30), "{:?}", steps(&states));
+    }
+
+    /// Each step makes a tensor of 70 000 bytes that begins with the step's number, and ends the one before it.
+    const TENSORS: &str = r#"(module
+        (import "samebit_tensor" "create" (func $create (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "samebit_tensor" "drop" (func $drop (param i32) (result i32)))
+        (memory (export "memory") 2) (global $n (mut i32) (i32.const 0))
+        (data (i32.const 64) "\70\11\01\00")
+        (func (export "_initialize")) (func (export "samebit_init") (result i32) (i32.const 1))
+        (func (export "samebit_step") (param i64) (result i32)
+            (drop (call $drop (global.get $n)))
+            (global.set $n (i32.add (global.get $n) (i32.const 1)))
+            (i32.store (i32.const 4096) (global.get $n))
+            (if (call $create (i32.const 5) (i32.const 64) (i32.const 1) (i32.const 4096) (i32.const 70000) (i32.const 128))
+                (then unreachable))
+            (i32.lt_u (global.get $n) (i32.const 40)))
+        (func (export "samebit_finish") (result i32) (i32.const 0)))"#;
+
+    #[test]
+    fn states_with_tensors_are_thinned_and_mended_like_any_others() {
+        let root = tempfile::tempdir().unwrap();
+        let (runtime, program, execution) = guest(TENSORS);
+        let on = (runtime, program, Execution { tensor_ops: TensorOps(1), ..execution });
+        let (_, paths) = four(root.path(), &on);
+        each_can_be_taken_up(&on, root.path(), Room::DEFAULT);
+        // The last piece of a pack: of the tensor, which no other state has.
+        let mut bytes = fs::read(&paths[2]).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&paths[2], &bytes).unwrap();
+        let mut states = States::open(root.path(), on.2.id(), 1000, Room::DEFAULT).unwrap();
+        let altered = states.kept()[2].root;
+        states.mend(altered).unwrap();
+        let damaged = states.damaged();
+        assert!(matches!(&*damaged, [one] if one.why.starts_with("1 of its chunks")), "{damaged:?}");
+        drop(states);
+
+        let root = tempfile::tempdir().unwrap();
+        let room = Room { states: 4, ..Room::DEFAULT };
+        let mut states = States::open(root.path(), on.2.id(), 1, room).unwrap();
+        go(&on, None, &mut states, 99).unwrap();
+        assert_eq!((states.kept().len(), files(&states)), (4, 4));
+        drop(states);
+        each_can_be_taken_up(&on, root.path(), room);
+    }
+
+    fn files(states: &States) -> usize {
+        let files = fs::read_dir(states.dir()).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "pack")).count()
     }
 
     #[test]

@@ -16,7 +16,7 @@ use samebit_wasi::{Piece as KeptPiece, Saved};
 use std::collections::BTreeMap;
 
 /// Bytes of a piece.
-const PIECE_BYTES: u64 = 64 << 10;
+pub(crate) const PIECE_BYTES: u64 = 64 << 10;
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Image {
@@ -33,7 +33,8 @@ enum Kept {
 /// A piece, or why it cannot be had.
 type Piece = Result<Vec<u8>, String>;
 
-fn piece_hash(piece: &[u8]) -> [u8; 32] {
+/// The name of a piece.
+pub(crate) fn piece_hash(piece: &[u8]) -> [u8; 32] {
     wire::derive("samebit/v1/pack-tensor", piece)
 }
 
@@ -90,6 +91,14 @@ impl Tensors {
         if bytes > bytes_max || live.len() > host::TENSORS_MAX {
             return Err(refused(format!("{} tensors of {bytes} bytes, beyond the limit", live.len())));
         }
+        // No run gives out others: what is listed twice or before the first would be counted and not marked.
+        let ascending = live.is_sorted_by(|left, right| left.0 < right.0);
+        if !ascending || live.first().is_some_and(|first| first.0 < host::HANDLE_FIRST) {
+            return Err(refused("their handles are none that a run gives out, one after another".to_string()));
+        }
+        if marks.is_empty() && !live.is_empty() {
+            return Err(refused("there are some, and the state has none".to_string()));
+        }
         let mut restored = BTreeMap::new();
         for (handle, of, kept) in live {
             let held = match kept {
@@ -116,5 +125,56 @@ impl Tensors {
         }
         (self.live, self.next, self.bytes, self.fresh) = (restored, next, bytes, 0);
         if self.marks() == marks { Ok(()) } else { Err(refused("they are of another state".to_string())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::Computing;
+    use samebit_spec::{
+        content::BlobRef,
+        tensor::{Dtype, Shape},
+    };
+    use samebit_tensor::Cpu;
+    use std::sync::Arc;
+
+    fn restored(next: u64, handles: &[u32], marks: &[TensorMark]) -> Result<Tensors, SnapshotError> {
+        let source = TensorSource { blob: BlobRef::of(b"a file"), offset: 0 };
+        let one = |handle: &u32| (*handle, four(), Kept::Source(source));
+        let image = wire::encode(&Image { next, live: handles.iter().map(one).collect() });
+        let mut tensors = Tensors::new(Computing::new(Arc::new(Cpu)), true);
+        tensors.restore(&image, marks, 1 << 20, &mut |_| Err("there is none".to_string()))?;
+        Ok(tensors)
+    }
+
+    fn four() -> TensorType {
+        TensorType { dtype: Dtype::U8, shape: Shape::new(&[4]).unwrap() }
+    }
+
+    fn mark(handle: u32) -> TensorMark {
+        TensorMark::of_source(handle, &four(), &TensorSource { blob: BlobRef::of(b"a file"), offset: 0 })
+    }
+
+    #[test]
+    fn handles_that_a_run_cannot_have_given_out_are_refused_even_where_the_marks_are_the_same() {
+        let marks = [TensorMark::next(4), mark(1), mark(3)];
+        let sound = restored(4, &[1, 3], &marks).unwrap();
+        assert_eq!((sound.bytes, sound.live.len(), sound.next), (8, 2, 4));
+        assert!(restored(1, &[], &[]).unwrap().live.is_empty());
+        let forged: [(u64, &[u32], &[TensorMark]); 6] = [
+            // Twice the same: what is live would be counted twice.
+            (4, &[1, 3, 3], &marks),
+            (4, &[3, 1], &marks),
+            // None was given out, and one is live.
+            (1, &[0], &[]),
+            (4, &[0, 1, 3], &[TensorMark::next(4), mark(0), mark(1), mark(3)]),
+            (3, &[1, 3], &[TensorMark::next(3), mark(1), mark(3)]),
+            (0, &[], &[]),
+        ];
+        for (next, handles, marks) in forged {
+            let refused = restored(next, handles, marks).err();
+            assert!(matches!(refused, Some(SnapshotError::Tensors { .. })), "{next}, {handles:?}: {refused:?}");
+        }
     }
 }

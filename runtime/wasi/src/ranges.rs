@@ -1,7 +1,7 @@
 //! Parts of files as the host itself needs them: for what a guest names by descriptor and never reads.
 
 use crate::{
-    Content, Errno, Halt, Stop, Wasi,
+    Content, Errno, Halt, PIECE, Stop, Wasi,
     fd::rights,
     fs::{Body, Kind},
 };
@@ -59,7 +59,8 @@ impl Wasi {
         }
     }
 
-    /// Bytes of a mounted blob from `offset` on: `len`, or fewer at its end. Loaded piece by piece, and the pieces not kept.
+    /// Bytes of a mounted blob from `offset` on: `len`, or fewer at its end. Loaded piece by piece. The pieces are kept, as of a
+    /// read, where less than one is asked for: the next one asked for may lie in the same.
     ///
     /// # Errors
     /// Why it cannot be had: a host fault.
@@ -68,7 +69,9 @@ impl Wasi {
         let mut bytes = Vec::with_capacity(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
         let mut at = offset;
         while at < end {
-            let (piece, start) = self.shelf.passing(blob, at, content).map_err(|halt| match halt {
+            let loaded =
+                if len < PIECE { self.shelf.at(blob, at, content) } else { self.shelf.passing(blob, at, content) };
+            let (piece, start) = loaded.map_err(|halt| match halt {
                 Halt::Stop(Stop::HostFault(reason)) => reason,
                 other => format!("{} cannot be read: {other:?}", blob.id),
             })?;

@@ -19,6 +19,10 @@ pub const CALL: u64 = 2_000;
 pub const HANDLE: u64 = 8_000;
 /// Fuel of each byte that a tensor takes from memory or from a file.
 pub const STORED_BYTE: u64 = 8;
+/// Fuel of each piece of a file that a tensor lies in, if its bytes do not cost more: the piece is read and hashed whole.
+pub const FILE_PIECE: u64 = 400_000;
+/// Bytes of such a piece.
+pub const FILE_PIECE_BYTES: u64 = 64 << 10;
 /// Fuel of each byte that `read` may put into memory.
 pub const READ_BYTE: u64 = 4;
 /// Fuel of each byte of a graph: read, checked node by node.
@@ -114,12 +118,22 @@ pub fn cost(call: Call, args: &[u64], of: Option<&TensorType>) -> u64 {
     let stored = of.map_or(0, TensorType::bytes).saturating_mul(STORED_BYTE);
     CALL + match call {
         Call::Create => HANDLE + int(4) * STORED_BYTE,
-        Call::FromFile => HANDLE.saturating_add(stored),
+        Call::FromFile => {
+            let offset = args.get(1).copied().unwrap_or(0);
+            let pieces = of.map_or(0, |of| pieces(offset, of.bytes()));
+            HANDLE.saturating_add(stored.max(pieces.saturating_mul(FILE_PIECE)))
+        }
         Call::Submit => int(1).min(GRAPH_BYTES_MAX as u64) * GRAPH_BYTE + values(3) * OUTSIDE + values(5) * HANDLE,
         Call::Describe => 0,
         Call::Read => int(3) * READ_BYTE,
         Call::Drop => CALL,
     }
+}
+
+/// Pieces of a file that `len` bytes from `offset` on lie in.
+fn pieces(offset: u64, len: u64) -> u64 {
+    let Some(last) = len.checked_sub(1) else { return 0 };
+    offset.saturating_add(last) / FILE_PIECE_BYTES - offset / FILE_PIECE_BYTES + 1
 }
 
 /// What a guest's own numbering of a graph's values and a handle have in common is their width.

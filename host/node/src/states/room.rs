@@ -39,7 +39,11 @@ impl Lock {
     /// Makes the folder where it is not there; `None` when another process has it.
     pub(super) fn make(dir: &Path) -> Result<Option<Self>, StatesError> {
         for _ in 0..TRIES {
-            fs::create_dir_all(dir).map_err(failed(dir))?;
+            match fs::create_dir_all(dir) {
+                // It was there when it was to be made, and gone when it was looked at. Of a file in its place this is no tale.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !dir.is_file() => continue,
+                made => made.map_err(failed(dir))?,
+            }
             match Self::take(dir) {
                 // Removed since it was made.
                 Err(StatesError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -166,6 +170,14 @@ mod tests {
         assert!(is_at(&second.file, &dir.join("lock")));
         assert!(matches!(Lock::take(&dir).unwrap(), Taken::Held));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_an_error_and_not_somebody_who_has_it() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("run");
+        fs::write(&file, b"no folder").unwrap();
+        assert!(matches!(Lock::make(&file), Err(StatesError::Io { path, .. }) if path == file));
     }
 
     #[test]
