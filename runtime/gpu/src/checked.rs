@@ -1,17 +1,26 @@
 //! A backend that is believed only as long as it is right.
 //!
 //! One run in so many, an operation of it is computed again on the CPU. When the bits differ, the backend is not used again
-//! and everything from then on is computed on the CPU, so a device that begins to err costs no host its bond. A run that
-//! ends in a fault of the device is computed on the CPU too; after [`FAULTS_MAX`] such runs in a row the device is given up.
+//! and everything from then on is computed on the CPU, so a device that begins to err costs no host its bond. A refusal is
+//! always computed again: it is a result too, and says nothing that could be compared in part. A run that ends in a fault
+//! of the device is computed on the CPU too; after [`FAULTS_MAX`] such runs in a row the device is given up. A graph that it
+//! [declines](Accelerator::declines) goes to the CPU and is nothing against it.
 
+use crate::memory::lock;
 use samebit_tensor::{Backend, Cpu, Failure, Fault, Graph, GraphError, Plan, Tensor, cpu};
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+/// A backend that does not take every graph.
+pub trait Accelerator: Backend {
+    /// Why it does not take this one, before anything is computed; none when it does.
+    fn declines(&self, graph: &Graph, plan: &Plan) -> Option<String>;
+}
 
 /// Runs in a row that a device may fail.
 pub const FAULTS_MAX: u64 = 3;
@@ -26,10 +35,13 @@ pub struct Checked<B> {
     checks: AtomicU64,
     faults: AtomicU64,
     faults_in_a_row: AtomicU64,
+    declined: AtomicU64,
+    /// Why the last of them was.
+    declined_for: Mutex<String>,
     withdrawn: Mutex<Option<String>>,
 }
 
-impl<B: Backend> Checked<B> {
+impl<B: Accelerator> Checked<B> {
     /// Checks one run in `every`, at least one in one.
     pub fn new(inner: B, every: u64) -> Self {
         Self {
@@ -39,6 +51,8 @@ impl<B: Backend> Checked<B> {
             checks: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             faults_in_a_row: AtomicU64::new(0),
+            declined: AtomicU64::new(0),
+            declined_for: Mutex::default(),
             withdrawn: Mutex::default(),
         }
     }
@@ -50,7 +64,7 @@ impl<B: Backend> Checked<B> {
 
     /// Why it is not used any more; none while it is.
     pub fn withdrawn(&self) -> Option<String> {
-        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.withdrawn).clone()
     }
 
     /// How many operations were computed again.
@@ -61,6 +75,37 @@ impl<B: Backend> Checked<B> {
     /// How many runs the device failed, which the CPU then computed.
     pub fn faults(&self) -> u64 {
         self.faults.load(Ordering::Relaxed)
+    }
+
+    /// How many runs the device did not take, which the CPU computed.
+    pub fn declined(&self) -> u64 {
+        self.declined.load(Ordering::Relaxed)
+    }
+
+    fn withdraw(&self, why: String) {
+        lock(&self.withdrawn).get_or_insert(why);
+    }
+
+    /// What the CPU says to a graph that the device refused.
+    fn refused(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        outside: &[Tensor],
+        stop: &(dyn Fn() -> bool + Sync),
+        error: &GraphError,
+    ) -> Result<Vec<Tensor>, Failure> {
+        let right = Cpu.run(graph, plan, outside, stop);
+        match &right {
+            Err(Failure::Refused(wanted)) if wanted == error => {}
+            // Nothing is known of it.
+            Err(Failure::Fault(_)) => {}
+            Err(Failure::Refused(wanted)) => {
+                self.withdraw(format!("refused a graph with {error:?}, the CPU with {wanted:?}"))
+            }
+            Ok(_) => self.withdraw(format!("refused a graph that the CPU computes: {error}")),
+        }
+        right
     }
 
     /// Runs the graph with one node's operands and results among its outputs, and compares.
@@ -83,17 +128,16 @@ impl<B: Backend> Checked<B> {
         let results = more.split_off(chosen.inputs.len());
         self.checks.fetch_add(1, Ordering::Relaxed);
         let operands: Vec<&Tensor> = more.iter().collect();
-        let wanted = cpu::eval(&chosen.op, &operands).map_err(|error| GraphError::Node { node, error })?;
-        if wanted == results {
-            return Ok(made);
+        match cpu::eval(&chosen.op, &operands) {
+            Ok(wanted) if wanted == results => return Ok(made),
+            Ok(_) => self.withdraw(format!("{} had other bits than on the CPU", chosen.op.name())),
+            Err(error) => self.withdraw(format!("{} had a result, and the CPU refuses: {error}", chosen.op.name())),
         }
-        let why = format!("{} had other bits than on the CPU", chosen.op.name());
-        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         Cpu.run(graph, plan, outside, stop)
     }
 }
 
-impl<B: Backend> Backend for Checked<B> {
+impl<B: Accelerator> Backend for Checked<B> {
     fn describe(&self) -> String {
         match self.withdrawn() {
             None => {
@@ -103,7 +147,13 @@ impl<B: Backend> Backend for Checked<B> {
                 } else {
                     format!(", {faults} runs computed on the CPU after faults")
                 };
-                format!("{}, one run in {} checked{failed}", self.inner.describe(), self.every)
+                let declined = self.declined();
+                let left = if declined == 0 {
+                    String::new()
+                } else {
+                    format!(", {declined} runs left to the CPU, the last for: {}", lock(&self.declined_for))
+                };
+                format!("{}, one run in {} checked{failed}{left}", self.inner.describe(), self.every)
             }
             Some(why) => format!("{}, in the place of {}: {why}", Cpu.describe(), self.inner.describe()),
         }
@@ -119,6 +169,11 @@ impl<B: Backend> Backend for Checked<B> {
         if self.withdrawn().is_some() {
             return Cpu.run(graph, plan, outside, stop);
         }
+        if let Some(why) = self.inner.declines(graph, plan) {
+            self.declined.fetch_add(1, Ordering::Relaxed);
+            *lock(&self.declined_for) = why;
+            return Cpu.run(graph, plan, outside, stop);
+        }
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         // Which run and which node is nobody's to foresee; it decides nothing about a result.
         let draw = RandomState::new().hash_one(run);
@@ -131,13 +186,15 @@ impl<B: Backend> Backend for Checked<B> {
         };
         let Err(Failure::Fault(Fault::Device { device, reason })) = &made else {
             self.faults_in_a_row.store(0, Ordering::Relaxed);
-            return made;
+            return match &made {
+                Err(Failure::Refused(error)) => self.refused(graph, plan, outside, stop, error),
+                _ => made,
+            };
         };
         // What the device cannot do now, the CPU can; the host hears of it through `describe`.
         self.faults.fetch_add(1, Ordering::Relaxed);
         if self.faults_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= FAULTS_MAX {
-            let why = format!("{device}: {reason}");
-            self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+            self.withdraw(format!("{device}: {reason}"));
         }
         Cpu.run(graph, plan, outside, stop)
     }

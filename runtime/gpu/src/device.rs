@@ -5,6 +5,7 @@
 //! Whatever goes wrong here is a [`Fault`]: no result, no panic.
 
 mod recording;
+mod survey;
 
 pub(crate) use recording::Recording;
 
@@ -300,10 +301,6 @@ impl Device {
             return Ok(pipeline.clone());
         }
         let bindings = spec.bindings();
-        let most = self.limits.max_storage_buffers_per_shader_stage as usize;
-        if bindings.len() > most {
-            return Err(self.fault(format!("{} buffers for one kernel, and the adapter binds {most}", bindings.len())));
-        }
         let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
             .iter()
             .zip(0..)

@@ -9,7 +9,7 @@
 //! | `each.wgsl`, `index.wgsl`, `moves.wgsl` | one thread for each word of the result |
 //! | `product.wgsl`, `bytes.wgsl` | `MatMul`, `Gemm`, `Conv`, `Attention`; `MatMulInteger` |
 //! | `line.wgsl` with `softmax.wgsl`, `norm.wgsl`, `reduce.wgsl`, `pick.wgsl` | 64 threads for each line |
-//! | `window.wgsl` | pools, and where `Conv` reads |
+//! | `window.wgsl`, `pool.wgsl` | where windows lie, for `Conv` too; pools |
 //! | `check.wgsl` | indices outside their axis |
 
 use samebit_tensor::Dtype;
@@ -154,6 +154,7 @@ const NORM: &str = include_str!("kernels/norm.wgsl");
 const REDUCE: &str = include_str!("kernels/reduce.wgsl");
 const PICK: &str = include_str!("kernels/pick.wgsl");
 const WINDOW: &str = include_str!("kernels/window.wgsl");
+const POOL: &str = include_str!("kernels/pool.wgsl");
 const PRODUCT: &str = include_str!("kernels/product.wgsl");
 const BYTES: &str = include_str!("kernels/bytes.wgsl");
 
@@ -177,6 +178,7 @@ pub(crate) fn fingerprint() -> blake3::Hash {
         REDUCE,
         PICK,
         WINDOW,
+        POOL,
         PRODUCT,
         BYTES,
         include_str!("kernels.rs"),
@@ -282,7 +284,7 @@ impl Spec {
                 let _ =
                     writeln!(text, "fn mac(s: f32, x: f32, y: f32) -> f32 {{\n    return {};\n}}", mac.expression());
                 if *conv {
-                    text.push_str(&put(WINDOW, &[("POOL_START", "0u"), ("POOL_STEP", ""), ("POOL_END", "total")]));
+                    text.push_str(WINDOW);
                     text.push_str(CONV);
                 } else {
                     text.push_str(MATRICES);
@@ -370,19 +372,14 @@ fn put(template: &str, words: &[(&str, &str)]) -> String {
 
 /// Pools: `pooled max`, `pooled mean` or `pooled mean with padding` in the place of an element's body.
 fn pooling(which: &str) -> String {
-    let (start, step, end) = match which {
-        "pooled max" => ("0u", "total = select(canon(value), greater(total, value), count > 0u);", "total"),
-        "pooled mean" => {
-            ("0u", "total = bits(raw_add(float(total), float(addend(value))));", "div(total, from_integer(count))")
-        }
-        _ => (
-            "0u",
-            "total = bits(raw_add(float(total), float(addend(value))));",
-            "div(total, from_integer(P[20] * P[21]))",
-        ),
+    let sum = "total = bits(raw_add(float(total), float(addend(value))));";
+    let (step, end) = match which {
+        "pooled max" => ("total = select(canon(value), greater(total, value), at > 0u);", "total"),
+        "pooled mean" => (sum, "div(total, from_integer(count))"),
+        _ => (sum, "div(total, from_integer(P[20] * P[21]))"),
     };
-    let window = put(WINDOW, &[("POOL_START", start), ("POOL_STEP", step), ("POOL_END", end)]);
-    format!("{window}\nfn element(e: u32) -> u32 {{\n    return pooled(e);\n}}\n")
+    let pool = put(POOL, &[("POOL_STEP", step), ("POOL_END", end)]);
+    format!("{WINDOW}\n{pool}\nfn element(e: u32) -> u32 {{\n    return pooled(e);\n}}\n")
 }
 
 fn reduction(how: Reduction, dtype: Dtype) -> String {

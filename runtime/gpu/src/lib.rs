@@ -7,7 +7,9 @@
 //! variant whose bits are the oracle's, and leaves out the capability of which none passes. In service [`Checked`] computes
 //! one operation of some runs again on the CPU.
 //!
-//! Every operation of the chapter has a kernel; none is quietly computed elsewhere.
+//! Every operation of the chapter has a kernel. What an adapter does not take (a capability that it did not show, more buffers
+//! than it binds, a piece of work that cannot be cut short) it [declines](Accelerator::declines) before anything is computed;
+//! [`Checked`] gives that to the CPU and says so.
 //!
 //! Invariants:
 //! - G1: a result has the oracle's bits, or there is none.
@@ -26,7 +28,7 @@ mod memory;
 pub mod spirv;
 
 pub use adapter::{Adapter, OpenError, adapters};
-pub use checked::{Checked, FAULTS_MAX};
+pub use checked::{Accelerator, Checked, FAULTS_MAX};
 pub use figures::{CpuFigures, Figures, cpu_figures};
 pub use gate::{Capability, Choice, OpResult, Report, Trial};
 pub use kernels::{Dot, Mac};
@@ -45,7 +47,7 @@ pub struct Options {
     pub piece_words: Option<u32>,
     /// Steps of one submission, roughly; what the kind of adapter can do in a tenth of a second.
     pub work_per_submission: u64,
-    /// Longest inner axis of one dispatch of a product.
+    /// Longest inner axis of one dispatch of a product, and most elements under a window in one of a pool.
     pub inner_max: u32,
     /// Where passed gates are kept, for each adapter, driver and version of the kernels; nowhere when there is none.
     pub gate_folder: Option<PathBuf>,
@@ -97,14 +99,8 @@ impl Gpu {
         self.report.choice.capabilities()
     }
 
-    /// Whether every operation of a planned graph is within [`Self::capabilities`].
-    #[must_use]
-    pub fn takes(&self, graph: &Graph, plan: &Plan) -> bool {
-        self.lacks(graph, plan).is_none()
-    }
-
-    /// The capability that a graph needs and this adapter does not have.
-    fn lacks(&self, graph: &Graph, plan: &Plan) -> Option<Capability> {
+    /// The capability that a graph needs and this adapter does not have, and why.
+    fn lacks(&self, graph: &Graph, plan: &Plan) -> Option<String> {
         let has = self.capabilities();
         graph
             .nodes
@@ -117,6 +113,16 @@ impl Gpu {
                 _ => Capability::F32,
             })
             .find(|needed| !has.contains(needed))
+            .map(|lacking| {
+                let why = self.report.refused.get(lacking.name()).map_or("", String::as_str);
+                format!("does not offer {}: {why}", lacking.name())
+            })
+    }
+}
+
+impl Accelerator for Gpu {
+    fn declines(&self, graph: &Graph, plan: &Plan) -> Option<String> {
+        self.lacks(graph, plan).or_else(|| self.device.declines(&self.report.choice, graph, plan))
     }
 }
 
@@ -134,8 +140,7 @@ impl Backend for Gpu {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Tensor>, Failure> {
         if let Some(lacking) = self.lacks(graph, plan) {
-            let why = self.report.refused.get(lacking.name()).map_or("", String::as_str);
-            return Err(self.device.fault(format!("does not offer {}: {why}", lacking.name())).into());
+            return Err(self.device.fault(lacking).into());
         }
         self.device.run(&self.report.choice, graph, plan, outside, stop)
     }

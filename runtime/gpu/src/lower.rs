@@ -41,7 +41,7 @@ pub(crate) trait Sink {
     fn value(&mut self, of: TensorType) -> Result<Value, Self::Error>;
     /// Runs a kernel after all that came before.
     fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<(), Self::Error>;
-    /// Longest inner axis of one product.
+    /// Longest inner axis of one product, most elements of one pool.
     fn inner_max(&self) -> u32;
 }
 
@@ -220,6 +220,18 @@ fn each<S: Sink>(
 }
 
 fn some<S: Sink>(sink: &mut S, kind: Kind, inputs: &[&Value], out: &Value, params: Vec<u32>) -> Result<(), S::Error> {
+    by_words(sink, kind, inputs, out, params, 100)
+}
+
+/// With so many steps of each thread, which makes one word.
+fn by_words<S: Sink>(
+    sink: &mut S,
+    kind: Kind,
+    inputs: &[&Value],
+    out: &Value,
+    params: Vec<u32>,
+    steps: u64,
+) -> Result<(), S::Error> {
     sink.dispatch(Dispatch {
         kind,
         inputs: inputs.to_vec(),
@@ -227,7 +239,7 @@ fn some<S: Sink>(sink: &mut S, kind: Kind, inputs: &[&Value], out: &Value, param
         count: count(&out.of),
         params,
         groups: out.of.bytes().div_ceil(4 * 64),
-        cost: 64 * 100,
+        cost: 64 * steps,
     })
 }
 
@@ -532,10 +544,27 @@ fn pick<S: Sink>(
     Ok(())
 }
 
+/// Most elements under a window of one dispatch: a thread meets them one after the other, so a large window is no single
+/// long dispatch.
+const POOL_MEMBERS: u32 = 1 << 14;
+
 fn pool<S: Sink>(sink: &mut S, which: &str, x: &Value, window: &Window, out: &Value) -> Result<(), S::Error> {
-    let mut params = vec![0; 11];
-    params.extend(space(x.of.shape.dims(), out.of.shape.dims(), window));
-    each(sink, which.to_owned(), &[x], out, params)
+    let dims = x.of.shape.dims();
+    // Padding is not walked through.
+    let members: u32 = window.kernel.iter().zip(&dims[2..]).map(|(kernel, dim)| kernel.min(dim)).product();
+    let space = space(dims, out.of.shape.dims(), window);
+    let step = sink.inner_max().clamp(1, POOL_MEMBERS);
+    let mut first = 0u32;
+    while first < members {
+        let end = first.saturating_add(step).min(members);
+        let mut params = vec![first, end, u32::from(end == members)];
+        params.resize(11, 0);
+        params.extend(&space);
+        let kind = Kind::Each { element: which.to_owned(), present: None };
+        by_words(sink, kind, &[x], out, params, 100 + 20 * u64::from(end - first))?;
+        first = end;
+    }
+    Ok(())
 }
 
 fn count(of: &TensorType) -> u32 {

@@ -74,6 +74,16 @@ impl Pool {
         Block { pieces, piece_bytes, pool: Arc::clone(self) }
     }
 
+    /// In how many pieces so many bytes lie.
+    pub(crate) fn pieces(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(4u64 << self.piece).max(1)
+    }
+
+    /// A block without memory, for values that are only spoken of.
+    pub(crate) fn nowhere(self: &Arc<Self>) -> Block {
+        Block { pieces: Vec::new(), piece_bytes: 4u64 << self.piece, pool: Arc::clone(self) }
+    }
+
     fn buffer(&self, bytes: u64) -> wgpu::Buffer {
         let size = rounded(bytes).min((4u64 << self.piece).max(bytes.next_multiple_of(16)));
         let mut free = lock(&self.free);

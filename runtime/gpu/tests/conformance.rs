@@ -2,9 +2,9 @@
 
 mod shared;
 
-use samebit_gpu::{Capability, Gpu, Options};
+use samebit_gpu::{Accelerator, Capability, Checked, FAULTS_MAX, Gpu, Options};
 use samebit_tensor::{
-    Backend, Bits, Cpu, Data, Dtype, Failure, Fault, Graph, Node, Op, Oracle, Tensor, TensorType,
+    Backend, Bits, Cpu, Data, Dtype, Failure, Fault, Graph, Node, Op, Oracle, Tensor, TensorType, Window,
     cases::{Case, Numbers, Source, cases},
     cpu,
 };
@@ -116,6 +116,123 @@ fn shapes_at_the_edges_of_tiles_give_the_bits_of_the_cpu() {
     }
     for adapter in present() {
         hold(&open(&adapter, Options::default()), &list);
+    }
+}
+
+fn window(kernel: &[u32], strides: &[u32], dilations: &[u32], before: &[u32], after: &[u32]) -> Window {
+    let [kernel, strides, dilations, before, after] = [kernel, strides, dilations, before, after].map(<[u32]>::to_vec);
+    Window { kernel, strides, dilations, before, after }
+}
+
+/// Sums of places, strides, dilations and padding up to 2^31 - 1, where an axis with its padding ends.
+#[test]
+fn windows_with_padding_strides_and_dilations_of_billions_give_the_bits_of_the_cpu() {
+    const FAR: u32 = 1 << 30;
+    let mut source = Source::new(17);
+    let mut list = Vec::new();
+    for (data, weights, window) in [
+        // Padding on both sides, of all that there can be.
+        (&[1, 2, 5][..], &[3, 2, 2][..], window(&[2], &[FAR / 2], &[FAR - 1], &[FAR], &[FAR - 6])),
+        (&[1, 2, 5], &[3, 2, 2], window(&[2], &[FAR], &[2], &[FAR - 2], &[FAR - 4])),
+        (&[1, 2, 5], &[3, 2, 3], window(&[3], &[3], &[FAR - 1], &[FAR - 1], &[FAR - 5])),
+        (&[2, 1, 7], &[1, 1, 3], window(&[3], &[u32::MAX], &[FAR - 2], &[FAR - 3], &[FAR - 7])),
+        // One place, which neither a stride nor a dilation moves.
+        (&[1, 1, 3], &[1, 1, 1], window(&[1], &[u32::MAX], &[u32::MAX], &[0], &[0])),
+        (&[1, 1, 4], &[2, 1, 1], window(&[1], &[FAR - 1], &[u32::MAX], &[FAR - 1], &[FAR - 5])),
+        (&[1, 1, 4, 5], &[2, 1, 2, 2], window(&[2, 2], &[FAR, 1], &[FAR, 1 << 29], &[FAR, 1 << 29], &[FAR - 5, 3])),
+        (&[1, 1, 4, 5], &[2, 1, 2, 2], window(&[2, 2], &[2, FAR - 1], &[3, FAR - 1], &[1, FAR - 1], &[2, FAR - 5])),
+    ] {
+        let name = format!("Conv {data:?} {window:?}");
+        let inputs = vec![source.floats(data, Numbers::Wide), source.floats(weights, Numbers::Wide)];
+        list.push(Case { name, op: Op::Conv { window, groups: 1 }, inputs });
+    }
+    for (data, window) in [
+        // Dilations step over what is there; padding is as long as a window that is much longer than the axis.
+        (&[2, 2, 9][..], window(&[2], &[u32::MAX], &[8], &[0], &[0])),
+        (&[2, 2, 9], window(&[1], &[4], &[u32::MAX], &[0], &[0])),
+        (&[1, 2, 9], window(&[1 << 16], &[3], &[1], &[(1 << 16) - 1], &[(1 << 16) - 9])),
+        (&[1, 2, 3, 4], window(&[1 << 8, 1 << 8], &[1, 250], &[1, 1], &[255, 255], &[255, 250])),
+        // More elements than one dispatch meets.
+        (&[1, 1, 40_000], window(&[39_998], &[1], &[1], &[0], &[1])),
+        (&[1, 2, 200, 190], window(&[198, 180], &[1, 7], &[1, 1], &[10, 3], &[0, 5])),
+        (&[1, 1, 90, 70], window(&[30, 20], &[9, 8], &[3, 3], &[0, 0], &[0, 0])),
+    ] {
+        for numbers in [Numbers::Wide, Numbers::Special] {
+            let x = source.floats(data, numbers);
+            let name = format!("{numbers:?} {data:?} {window:?}");
+            list.push(Case {
+                name: format!("MaxPool {name}"),
+                op: Op::MaxPool(window.clone()),
+                inputs: vec![x.clone()],
+            });
+            for count_padding in [false, true] {
+                let op = Op::AveragePool { window: window.clone(), count_padding };
+                list.push(Case { name: format!("AveragePool {name}"), op, inputs: vec![x.clone()] });
+            }
+        }
+    }
+    for adapter in present() {
+        hold(&open(&adapter, Options::default()), &list);
+        // Every pool in many parts.
+        let parts = Options { inner_max: 1000, work_per_submission: 1 << 22, ..Options::default() };
+        hold(&open(&adapter, parts), &list);
+    }
+}
+
+/// One window over 2^20 elements is many short submissions: a host that stops is heard between them.
+#[test]
+fn a_pool_of_one_huge_window_is_cut() {
+    let x = Source::new(19).floats(&[1, 1, (1 << 20) + 2], Numbers::Wide);
+    let op = Op::AveragePool { window: window(&[1 << 20], &[1], &[1], &[0], &[0]), count_padding: false };
+    let graph = Graph { nodes: vec![Node { op, inputs: vec![0] }], outputs: vec![1] };
+    let plan = graph.plan(&[x.of().clone()], u64::MAX).expect("a graph that goes together");
+    let outside = [x];
+    for adapter in present() {
+        let gpu = open(&adapter, Options { work_per_submission: 1 << 20, ..Options::default() });
+        let asked = AtomicU32::new(0);
+        let counted = gpu.run(&graph, &plan, &outside, &|| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            false
+        });
+        assert_eq!(counted, run(&Cpu, &graph, &outside));
+        assert!(asked.into_inner() >= 64, "a submission for each 2^14 elements");
+        let asked = AtomicU32::new(0);
+        let stopped = gpu.run(&graph, &plan, &outside, &|| asked.fetch_add(1, Ordering::Relaxed) >= 9);
+        assert_eq!(stopped, Err(Failure::Fault(Fault::Stopped)));
+        assert_eq!(run(&gpu, &graph, &outside), run(&Cpu, &graph, &outside));
+    }
+}
+
+#[test]
+fn what_an_adapter_cannot_do_is_declined_before_anything_is_computed() {
+    let declines = |gpu: &Gpu, op: Op, dims: &[u32]| {
+        let of = TensorType::new(Dtype::F32, dims).expect("a shape");
+        let graph = Graph { nodes: vec![Node { op, inputs: vec![0] }], outputs: vec![1] };
+        let plan = graph.plan(&[of], u64::MAX).expect("a graph that goes together");
+        gpu.declines(&graph, &plan)
+    };
+    for adapter in present() {
+        let gpu = open(&adapter, Options::default());
+        assert_eq!(declines(&gpu, Op::Exp, &[1 << 20]), None);
+        assert_eq!(declines(&gpu, Op::Softmax { axis: 1 }, &[1 << 4, 1 << 20]), None);
+        // A line is not cut.
+        let why = declines(&gpu, Op::Softmax { axis: 0 }, &[1 << 27]).expect("too long");
+        assert!(why.starts_with("Softmax: one piece of work of"), "{why}");
+        let pieces = open(&adapter, Options { piece_words: Some(4), ..Options::default() });
+        let why = declines(&pieces, Op::Exp, &[1 << 22]).expect("2^21 buffers");
+        assert!(why.starts_with("Exp: 2097153 buffers for one kernel, and the adapter binds"), "{why}");
+        // However often that comes, it is no reason to give a healthy adapter up.
+        let checked = Checked::new(pieces, 1);
+        let exp = Graph { nodes: vec![Node { op: Op::Exp, inputs: vec![0] }], outputs: vec![1] };
+        let large = [Source::new(23).floats(&[1 << 22], Numbers::Moderate)];
+        let small = [Source::new(23).floats(&[16], Numbers::Moderate)];
+        let right = run(&Cpu, &exp, &large);
+        for _ in 0..=FAULTS_MAX {
+            assert!(run(&checked, &exp, &large) == right);
+        }
+        assert_eq!(run(&checked, &exp, &small), run(&Cpu, &exp, &small));
+        assert_eq!((checked.declined(), checked.checks(), checked.faults()), (FAULTS_MAX + 1, 1, 0));
+        assert!(checked.withdrawn().is_none() && checked.describe().contains(&why), "{}", checked.describe());
     }
 }
 

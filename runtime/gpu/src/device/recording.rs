@@ -201,6 +201,7 @@ impl Sink for Recording<'_> {
             return Ok(());
         }
         let device = self.device;
+        device.fits(&dispatch).map_err(|why| device.fault(why))?;
         let operand = |value: &&Value| Operand {
             dtype: value.of.dtype,
             pieces: u32::try_from(value.block.pieces.len()).expect("a few"),
