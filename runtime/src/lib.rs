@@ -45,7 +45,7 @@ pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
 pub use samebit_tensor::{Backend, Cpu, Oracle};
-pub use samebit_wasi::{Content, PIECE, Piece, Said, Saved};
+pub use samebit_wasi::{Content, OutputBytes, PIECE, Piece, Said, Saved};
 pub use snapshot::{Checkpoint, Held, Keep, Pages, Snapshot, SnapshotError, Source};
 
 use engine::{Code, Engine};
@@ -238,8 +238,8 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// The first bytes of stderr, for people, those of a trapping step included. Not part of any hash.
     pub stderr: Vec<u8>,
-    /// The files of `/out` when the run ended, likewise, by path relative to it, sorted.
-    pub files: Vec<(String, Vec<u8>)>,
+    /// The files of `/out` when the run ended, likewise, by path relative to it, sorted: those of `tree`, in its order.
+    pub files: Vec<(String, OutputBytes)>,
     /// The same as a tree.
     pub tree: Tree,
     /// The state roots that the receipt commits to.

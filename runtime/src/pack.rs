@@ -127,6 +127,8 @@ pub struct Pack {
     source: Arc<dyn Source>,
     /// Where its chunks begin.
     chunks: u64,
+    /// Those that count as not there.
+    lost: Arc<BTreeSet<Hash>>,
 }
 
 impl fmt::Debug for Pack {
@@ -169,7 +171,7 @@ impl Pack {
         let wanted = end.saturating_add(chunks);
         match len.checked_sub(wanted) {
             None => Err(short(wanted)),
-            Some(0) => Ok(Self { manifest: Arc::new(manifest), source, chunks: end }),
+            Some(0) => Ok(Self { manifest: Arc::new(manifest), source, chunks: end, lost: Arc::default() }),
             Some(more) => Err(refused(PackError::Long { more })),
         }
     }
@@ -240,6 +242,12 @@ impl Pack {
         Ok(altered)
     }
 
+    /// The same with `lost` chunks counted as not there, where it cannot be written anew.
+    #[must_use]
+    pub fn without(&self, lost: &BTreeSet<Hash>) -> Self {
+        Self { lost: Arc::new(&*self.lost | lost), ..self.clone() }
+    }
+
     /// Writes it without `lost` chunks.
     ///
     /// # Errors
@@ -249,14 +257,15 @@ impl Pack {
         write_with(&self.manifest, kept.collect(), out)
     }
 
-    /// Its chunks, each with where it is.
+    /// Its chunks that are not lost, each with where it is.
     fn chunks(&self) -> impl Iterator<Item = (Hash, u64, u32)> {
         let mut at = self.chunks;
-        self.manifest.chunks.iter().map(move |(hash, len)| {
+        let all = self.manifest.chunks.iter().map(move |(hash, len)| {
             let offset = at;
             at += u64::from(*len);
             (*hash, offset, *len)
-        })
+        });
+        all.filter(|chunk| !self.lost.contains(&chunk.0))
     }
 }
 
@@ -273,7 +282,7 @@ impl Packs {
     }
 
     fn known(&self) -> BTreeSet<Hash> {
-        self.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| chunk.0)).collect()
+        self.0.iter().flat_map(|pack| pack.chunks().map(|chunk| chunk.0)).collect()
     }
 
     /// Them, by step.
@@ -286,8 +295,7 @@ impl Packs {
     #[must_use]
     pub fn are_whole(&self) -> Vec<bool> {
         // Looked up and never gone through.
-        let known: HashSet<&Hash> =
-            self.0.iter().flat_map(|pack| pack.manifest.chunks.iter().map(|chunk| &chunk.0)).collect();
+        let known: HashSet<Hash> = self.0.iter().flat_map(|pack| pack.chunks().map(|chunk| chunk.0)).collect();
         self.0.iter().map(|pack| pack.manifest.needs().all(|hash| known.contains(hash))).collect()
     }
 
@@ -406,7 +414,7 @@ impl Written {
     /// The pack, whose bytes `source` has now.
     #[must_use]
     pub fn at(self, source: Arc<dyn Source>) -> Pack {
-        Pack { manifest: self.manifest, source, chunks: self.chunks }
+        Pack { manifest: self.manifest, source, chunks: self.chunks, lost: Arc::default() }
     }
 }
 

@@ -28,7 +28,7 @@ use samebit_spec::{
     tensor::host,
     unit::Fuel,
 };
-use samebit_wasi::{Config, Wasi};
+use samebit_wasi::{Config, OutputBytes, Wasi};
 use std::sync::Arc;
 
 /// Most pages that any memory may grow to: its last page stays free, so that the end of memory is a number of 32
@@ -197,8 +197,8 @@ impl Committed {
 
 /// The tree of the guest's files. A guest may make paths that no tree can hold and more files than a tree may
 /// have: the former are left out, of the latter the first by path are kept, and so of folders.
-fn output_tree(files: &mut Vec<(String, Vec<u8>)>) -> Tree {
-    let entry = |(path, bytes): &(String, Vec<u8>)| TreeFile { path: path.clone(), blob: BlobRef::of(bytes) };
+fn output_tree(files: &mut Vec<(String, OutputBytes)>) -> Tree {
+    let entry = |(path, bytes): &(String, OutputBytes)| TreeFile { path: path.clone(), blob: bytes.blob() };
     files.sort_by(|a, b| a.0.cmp(&b.0));
     files.retain(|file| Tree::new(vec![TreeFile { path: file.0.clone(), blob: BlobRef::default() }]).is_ok());
     files.truncate(param::TREE_FILES_MAX);
@@ -568,7 +568,7 @@ mod tests {
     #[test]
     fn files_in_more_folders_than_a_tree_may_have_are_kept_up_to_that_bound_and_not_dropped_all() {
         let inner = "/d".repeat(100);
-        let mut files: Vec<_> = (0..2_000).map(|n| (format!("{n:05}{inner}/f"), Vec::new())).collect();
+        let mut files: Vec<_> = (0..2_000).map(|n| (format!("{n:05}{inner}/f"), Vec::new().into())).collect();
         let tree = output_tree(&mut files);
         assert_eq!(tree.files().len(), param::TREE_FOLDERS_MAX / 101);
         assert_eq!(files.len(), tree.files().len());

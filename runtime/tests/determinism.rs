@@ -208,7 +208,7 @@ fn files_of_a_trapping_step_are_output_too() {
     );
     let finished = run(&text);
     assert_eq!(finished.receipt.outcome, Outcome::Trapped { trap: Trap::Unreachable });
-    let expected = ["a", "b", "c"].map(|name| (name.to_string(), b"abc".to_vec()));
+    let expected = ["a", "b", "c"].map(|name| (name.to_string(), b"abc".to_vec().into()));
     assert_eq!(finished.files, expected);
     assert_eq!(finished.receipt.output.tree, finished.tree.tree_ref());
     assert_eq!(finished.tree.files().len(), 3);

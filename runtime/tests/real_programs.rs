@@ -105,7 +105,7 @@ fn a_program_that_throws_and_catches_places_and_routes_the_same_design_on_every_
     let errors = String::from_utf8_lossy(&routed.stderr);
     assert_eq!(routed.receipt.outcome, Outcome::Exited { code: 0 }, "{errors}");
     let files: Vec<(&str, String)> =
-        routed.files.iter().map(|(path, bytes)| (path.as_str(), BlobRef::of(bytes).id.to_string())).collect();
+        routed.files.iter().map(|(path, bytes)| (path.as_str(), bytes.blob().id.to_string())).collect();
     assert_eq!(files, [("counter.asc", COUNTER_ASC.to_owned())]);
 }
 

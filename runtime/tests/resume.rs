@@ -160,7 +160,7 @@ fn a_run_taken_up_anywhere_on_either_engine_ends_as_if_it_had_never_stopped() {
     assert_eq!((whole.receipt.steps, whole.history.len(), packs.len()), (8, 9, 8));
     assert_eq!(whole.stdout.len(), 40);
     assert_eq!(whole.stderr.len(), 40);
-    assert_eq!(whole.files.iter().map(|file| file.1.len()).sum::<usize>(), 40_000);
+    assert_eq!(whole.files.iter().map(|file| file.1.len()).sum::<u64>(), 40_000);
     let packs = Packs::new(packs);
     for (step, root) in whole.history.iter().take(8).enumerate() {
         let snapshot = packs.snapshot(*root).expect("it was kept");

@@ -316,3 +316,23 @@ fn a_task_that_lacks_its_input_is_told_the_option() {
     let ran = home.run(&["run", &guest("hello").display().to_string()]).code(1);
     assert!(ran.stderr.contains("--input PATH"), "{}", ran.stderr);
 }
+
+#[test]
+fn what_a_task_says_of_its_progress_is_shown_and_is_no_part_of_what_it_puts_out() {
+    let home = Home::new();
+    let view = r#"{"width":60,"height":40,"iterations":50,"rows_per_step":8,"centre":[-0.5,0],"scale":3}"#;
+    let input = home.write("view.json", view);
+    let module = guest("mandelbrot").display().to_string();
+    let run = home.json(&["run", "--input", &input, &module]);
+    assert_eq!(run["progress"], serde_json::json!({ "done": 40, "total": 40, "text": "rows" }), "{run}");
+    assert_eq!(run["steps"], 5, "{run}");
+    let text = home.run(&["run", "--input", &input, &module]).code(0);
+    assert!(!text.stderr.contains("progress") && !text.stderr.contains("40 rows"), "{}", text.stderr);
+    // Where it was stopped does not matter: the last line is the same, and the receipt is that of a run nobody watched.
+    let kept = home.json(&["run", "--checkpoint-every", "1", "--input", &input, &module]);
+    let resumed = home.json(&["run", "--resume", "latest", "--input", &input, &module]);
+    assert_eq!((&kept["progress"], &resumed["progress"]), (&run["progress"], &run["progress"]));
+    assert_eq!((&kept["receipt"], &resumed["receipt"]), (&run["receipt"], &run["receipt"]));
+    let interpreted = home.json(&["run", "--engine", "wasmi", "--input", &input, &module]);
+    assert_eq!((&interpreted["progress"], &interpreted["receipt"]), (&run["progress"], &run["receipt"]));
+}

@@ -127,6 +127,7 @@ impl Steps for Mandelbrot {
             }
             self.row += 1;
         }
+        samebit::progress(self.row.into(), self.view.height.into(), "rows");
         Ok(if self.row == self.view.height { Step::Done } else { Step::More })
     }
 

@@ -276,10 +276,9 @@ impl Executor {
     }
 
     async fn keep_output(&self, finished: Finished) -> Result<Vec<BlobRef>, Fault> {
-        let Finished { stdout, files, tree, .. } = finished;
-        let blobs = [stdout, tree.to_bytes()].into_iter().chain(files.into_iter().map(|(_, bytes)| bytes));
         let store = self.store.clone();
-        transfer::blocking(move || store.put_many(blobs)).await.map_err(|error| Fault::Lasting(error.to_string()))
+        let kept = transfer::blocking(move || keep_output(&store, finished)).await;
+        kept.map_err(|error| Fault::Lasting(error.to_string()))
     }
 
     /// A keeper that is full now may have room later. What nobody keeps is not promised: the run is given up.
@@ -343,6 +342,25 @@ fn report(
     });
 }
 
+/// Longest file that is held in one piece while it is stored.
+const WHOLE_MAX: u64 = 1 << 20;
+
+/// Stores what a run put out, and names it. Large files go part by part.
+fn keep_output(store: &BlobStore, finished: Finished) -> Result<Vec<BlobRef>, BlobError> {
+    let Finished { stdout, files, tree, .. } = finished;
+    let small = files.iter().filter(|(_, bytes)| bytes.len() <= WHOLE_MAX).map(|(_, bytes)| bytes.to_vec());
+    let mut kept = store.put_many([stdout, tree.to_bytes()].into_iter().chain(small))?;
+    for ((_, bytes), listed) in files.iter().zip(tree.files()).filter(|file| file.0.1.len() > WHOLE_MAX) {
+        if !store.has(&listed.blob) {
+            let mut writer = store.writer(listed.blob)?;
+            bytes.parts().try_for_each(|part| writer.write(part))?;
+            writer.finish()?;
+        }
+        kept.push(listed.blob);
+    }
+    Ok(kept)
+}
+
 /// What a task's or closure's early end means: only a daemon that ends cancels them.
 fn ended_early(error: &JoinError) -> Fault {
     if error.is_panic() { Fault::Lasting(String::from("this host's own code panicked")) } else { Fault::Stopped }
@@ -377,11 +395,15 @@ where
 fn falsify(finished: &mut Finished) {
     let result = finished.files.iter_mut().find(|(path, bytes)| path == abi::RESULT_NAME && !bytes.is_empty());
     match result {
-        Some((_, bytes)) => bend(bytes),
+        Some((_, bytes)) => {
+            let mut bent = bytes.to_vec();
+            bend(&mut bent);
+            *bytes = bent.into();
+        }
         None => bend(&mut finished.stdout),
     }
     let files = finished.files.iter();
-    let files = files.map(|(path, bytes)| TreeFile { path: path.clone(), blob: BlobRef::of(bytes) }).collect();
+    let files = files.map(|(path, bytes)| TreeFile { path: path.clone(), blob: bytes.blob() }).collect();
     // The same paths as before, so they form a tree.
     if let Ok(tree) = Tree::new(files) {
         finished.tree = tree;

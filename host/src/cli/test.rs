@@ -20,6 +20,7 @@ use samebit_spec::{
 use serde::Serialize;
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -224,7 +225,7 @@ fn compare(expected: &Path, finished: &Finished, bless: bool) -> Result<(Verdict
     }
     let given = given(finished);
     if bless {
-        fs::write(expected, pretty(given)).map_err(|error| unreadable(expected, &error))?;
+        fs::write(expected, pretty(&given)).map_err(|error| unreadable(expected, &error))?;
         return Ok((Verdict::Blessed, None));
     }
     let wanted = match fs::read(expected) {
@@ -232,7 +233,7 @@ fn compare(expected: &Path, finished: &Finished, bless: bool) -> Result<(Verdict
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Verdict::Passed, None)),
         Err(error) => return Err(unreadable(expected, &error)),
     };
-    if is_same(given, &wanted) {
+    if is_same(&given, &wanted) {
         return Ok((Verdict::Passed, None));
     }
     let shown = |bytes: &[u8]| {
@@ -243,13 +244,13 @@ fn compare(expected: &Path, finished: &Finished, bless: bool) -> Result<(Verdict
         }
         shown
     };
-    Ok((Verdict::Mismatch, Some(format!("gave {}, expected {}", shown(given), shown(&wanted)))))
+    Ok((Verdict::Mismatch, Some(format!("gave {}, expected {}", shown(&given), shown(&wanted)))))
 }
 
 /// What a run gave: its typed result, or else its stdout.
-fn given(finished: &Finished) -> &[u8] {
+fn given(finished: &Finished) -> Cow<'_, [u8]> {
     let result = finished.files.iter().find(|(path, _)| path == abi::RESULT_NAME);
-    result.map_or(&finished.stdout, |(_, bytes)| bytes)
+    result.map_or(Cow::Borrowed(&finished.stdout), |(_, bytes)| Cow::Owned(bytes.to_vec()))
 }
 
 /// Whether two results are the same: as JSON where both are, so that `expected` may be laid out for people, else

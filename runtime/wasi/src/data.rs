@@ -16,6 +16,9 @@ use std::{
 /// Bytes of a chunk.
 pub(crate) const CHUNK: usize = 4096;
 
+/// What a hole reads as.
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// A chunk's bytes as far as they were written; what is missing up to [`CHUNK`] is zeros.
 #[derive(Clone, Default)]
 pub(crate) struct Chunk {
@@ -124,6 +127,15 @@ impl Data {
             let chunks: Vec<(u64, [u8; 32])> =
                 self.chunks.iter().filter_map(|(index, chunk)| Some((*index, chunk.hash()?))).collect();
             wire::derive("samebit/v1/wasi-file", &wire::encode(&(self.len, chunks)))
+        })
+    }
+
+    /// All bytes in order, at most a chunk at a time; some parts are empty.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len.div_ceil(CHUNK as u64)).flat_map(|index| {
+            let there = usize::try_from(self.len - index * CHUNK as u64).unwrap_or(usize::MAX).min(CHUNK);
+            let written = self.chunks.get(&index).map_or(&[][..], |chunk| chunk.bytes(there));
+            [written, &ZEROS[..there - written.len()]]
         })
     }
 

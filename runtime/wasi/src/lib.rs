@@ -23,6 +23,7 @@ mod functions_fd;
 mod functions_path;
 mod layout;
 mod memory;
+mod output;
 mod path;
 mod poll;
 mod ranges;
@@ -34,6 +35,7 @@ pub use call::{Call, FUNCTIONS, Function, ValType};
 pub use clock::EPOCH_NS;
 pub use errno::Errno;
 pub use memory::{BadPointer, GuestMemory, SliceMemory};
+pub use output::OutputBytes;
 pub use ranges::FileBytes;
 pub use said::Said;
 pub use saved::{Piece, RestoreError, Saved, piece_hash};
@@ -310,17 +312,17 @@ impl Wasi {
     }
 
     /// The regular files below `/out`, by path relative to it, sorted: what a tree can hold of them. A file
-    /// with several names is there under each; links are not.
+    /// with several names is there under each; links are not. The bytes are shared with this world.
     ///
     /// # Errors
     /// Why a mounted file's content cannot be had: a host fault.
-    pub fn output_files(&self, content: &dyn Content) -> Result<Vec<(String, Vec<u8>)>, String> {
+    pub fn output_files(&self, content: &dyn Content) -> Result<Vec<(String, OutputBytes)>, String> {
         let mut files = Vec::new();
         for (path, body) in self.fs.files_below(abi::OUTPUT_DIR) {
             let bytes = match body {
-                Body::Own(data) => data.to_vec(),
+                Body::Own(data) => OutputBytes::own(data),
                 Body::Mounted(blob) => match self.shelf.whole(&blob, content) {
-                    Ok(bytes) => bytes,
+                    Ok(pieces) => OutputBytes::mounted(blob, pieces),
                     Err(Halt::Stop(Stop::HostFault(reason))) => return Err(reason),
                     Err(other) => return Err(format!("{} cannot be read: {other:?}", blob.id)),
                 },

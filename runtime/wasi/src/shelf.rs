@@ -109,11 +109,15 @@ impl Shelf {
         Ok(data)
     }
 
-    /// All bytes.
-    pub(crate) fn whole(&self, blob: &BlobRef, content: &dyn Content) -> Result<Vec<u8>, Halt> {
-        let mut whole = Vec::new();
-        self.each(blob, blob.len.0, content, |_, bytes| whole.extend_from_slice(bytes))?;
-        Ok(whole)
+    /// All bytes, as they are given.
+    pub(crate) fn whole(&self, blob: &BlobRef, content: &dyn Content) -> Result<Vec<Arc<[u8]>>, Halt> {
+        let (mut pieces, mut offset) = (Vec::new(), 0);
+        while offset < blob.len.0 {
+            let (bytes, start) = self.load(blob, offset, content, false)?;
+            offset += (bytes.len() - start) as u64;
+            pieces.push(if start == 0 { bytes } else { Arc::from(&bytes[start..]) });
+        }
+        Ok(pieces)
     }
 
     fn load(&self, blob: &BlobRef, offset: u64, content: &dyn Content, keep: bool) -> Result<(Arc<[u8]>, usize), Halt> {

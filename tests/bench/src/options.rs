@@ -14,6 +14,7 @@ usage: samebit-bench tax|fuel|state [OPTIONS]
   --guest A,B        only these guests (all)
   --variants A,B     only these, beside plain (all)
   --sections A,B     of run, compile, rewrite, start (all; with --quick: run, rewrite)
+  --parts A,B        state: of checkpoint, resume, history (all)
   --set CLASS=COST   fuel: judge another cost; comma-separated, also bulk=LOG2,
                      page=COST, join=COST, passed=COST, local=COST
   --module PATH      the guests' module (target/wasm32-unknown-unknown/wasm/samebit_bench_guests.wasm)
@@ -45,6 +46,19 @@ impl Section {
         [("run", Self::Run), ("compile", Self::Compile), ("rewrite", Self::Rewrite), ("start", Self::Start)];
 }
 
+/// A part of [`Area::State`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Checkpoint,
+    Resume,
+    History,
+}
+
+impl Part {
+    const ALL: [(&str, Self); 3] =
+        [("checkpoint", Self::Checkpoint), ("resume", Self::Resume), ("history", Self::History)];
+}
+
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -55,6 +69,7 @@ pub(crate) struct Options {
     pub(crate) guests: Vec<Guest>,
     pub(crate) variants: Vec<Variant>,
     pub(crate) sections: Vec<Section>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) table: FuelTable,
     pub(crate) module: PathBuf,
     pub(crate) profile: String,
@@ -78,6 +93,7 @@ impl Options {
             guests: GUESTS.to_vec(),
             variants: Variant::ALL.to_vec(),
             sections: Vec::new(),
+            parts: Part::ALL.map(|(_, part)| part).to_vec(),
             table: rewriting::TABLE,
             module: target().join("wasm32-unknown-unknown/wasm/samebit_bench_guests.wasm"),
             profile: if cfg!(debug_assertions) { "dev".into() } else { "optimised".into() },
@@ -98,6 +114,7 @@ impl Options {
                     options.variants.retain(|one| *one == Variant::Plain || asked.contains(one));
                 }
                 "--sections" => options.sections = each(&value, section)?,
+                "--parts" => options.parts = each(&value, part)?,
                 "--set" => options.table = value.split(',').try_fold(options.table, set)?,
                 "--module" => options.module = value.into(),
                 "--profile" => options.profile = value,
@@ -171,6 +188,11 @@ fn section(name: &str) -> Result<Section, String> {
         .find(|(known, _)| *known == name)
         .map(|(_, section)| *section)
         .ok_or_else(|| format!("no section {name}"))
+}
+
+fn part(name: &str) -> Result<Part, String> {
+    let found = Part::ALL.iter().find(|(known, _)| *known == name);
+    found.map(|(_, part)| *part).ok_or_else(|| format!("no part {name}"))
 }
 
 /// One `CLASS=COST` on top of a table.

@@ -37,9 +37,10 @@ impl Report {
     }
 
     /// Writes `target/bench/AREA.jsonl`, and prints the figures where JSON was asked for. A quick run or one of
-    /// chosen guests writes `AREA-part.jsonl` instead.
+    /// chosen guests or parts writes `AREA-part.jsonl` instead.
     pub(crate) fn end(&self, area: &str, options: &Options) -> Result<(), String> {
-        let whole = !options.quick && options.guests.len() == samebit_bench_guests::GUESTS.len();
+        let whole =
+            !options.quick && options.parts.len() == 3 && options.guests.len() == samebit_bench_guests::GUESTS.len();
         let name = if whole { area.to_owned() } else { format!("{area}-part") };
         self.write(&name, options.json)
     }

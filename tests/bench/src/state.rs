@@ -7,7 +7,7 @@
 
 use crate::{
     clock::{median, min, process_ms},
-    options::{Options, target},
+    options::{Options, Part, target},
     report::{Peer, Report},
     tax::say,
 };
@@ -32,9 +32,13 @@ const CADENCE: u64 = param::STEP_BUDGET_DEFAULT.0 / 2;
 
 pub(crate) fn measure(options: &Options) -> Result<(), String> {
     let mut report = Report::new();
-    checkpoint(options, &mut report)?;
-    resume(options, &mut report)?;
-    history(options, &mut report)?;
+    for part in &options.parts {
+        match part {
+            Part::Checkpoint => checkpoint(options, &mut report)?,
+            Part::Resume => resume(options, &mut report)?,
+            Part::History => history(options, &mut report)?,
+        }
+    }
     report.end("state", options)
 }
 

@@ -114,9 +114,9 @@ impl Guest {
 
     fn within_limits(&self) -> Result<(), String> {
         let files = self.wasi.output_files(&Given)?;
-        let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        let bytes: u64 = files.iter().map(|(_, bytes)| bytes.len()).sum();
         let limits = limits();
-        if bytes as u64 > limits.files.0 {
+        if bytes > limits.files.0 {
             return Err(format!("{bytes} bytes of output"));
         }
         if files.len() > limits.inodes as usize {

@@ -1,6 +1,7 @@
 //! Files, folders, links and paths.
 
 use crate::support::*;
+use samebit_spec::content::BlobRef;
 use samebit_wasi::{EPOCH_NS, Errno, PIECE};
 
 const IN: u32 = 3;
@@ -416,8 +417,9 @@ fn the_output_is_the_regular_files_of_out_in_order() {
     assert_eq!(guest.link(OUT_DIR, "z", OUT_DIR, "again"), Errno::Success);
     assert_eq!(guest.symlink("z", OUT_DIR, "soft"), Errno::Success);
     let files = guest.wasi.output_files(&guest.shelf).unwrap();
-    let listed: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
-    assert_eq!(listed, [("again", &b"last"[..]), ("d/f", b"deep"), ("z", b"last")]);
+    let listed: Vec<(&str, Vec<u8>)> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.to_vec())).collect();
+    let expected = [("again", "last"), ("d/f", "deep"), ("z", "last")];
+    assert_eq!(listed, expected.map(|(path, bytes)| (path, bytes.as_bytes().to_vec())));
 }
 
 #[test]
@@ -429,4 +431,7 @@ fn a_mount_at_out_is_the_output() {
     let files = guest.wasi.output_files(&guest.shelf).unwrap();
     let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["deep-er", "deep/er/file", "empty", "new"]);
+    let contents: Vec<Vec<u8>> = files.iter().map(|(_, bytes)| bytes.to_vec()).collect();
+    assert_eq!(contents, [&b"beside"[..], b"far down", b"", b"made"]);
+    assert!(files.iter().all(|(_, bytes)| bytes.blob() == BlobRef::of(&bytes.to_vec())));
 }

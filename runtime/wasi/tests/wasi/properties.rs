@@ -46,7 +46,7 @@ fn memory(noise: u64) -> Vec<u8> {
 struct Trace {
     roots: Vec<[u8; 32]>,
     memory: Vec<u8>,
-    files: Vec<(String, Vec<u8>)>,
+    files: Vec<(String, samebit_wasi::OutputBytes)>,
 }
 
 fn tight(config: &mut Config) {
@@ -124,7 +124,7 @@ fn run(calls: &[(usize, Vec<u64>)], noise: u64) -> Trace {
     let files = guest.wasi.output_files(&guest.shelf).unwrap();
     assert!(guest.wasi.stdout().len() <= 5_000);
     assert!(guest.wasi.stderr().len() <= 16);
-    assert!(files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= 10_000, "W2");
+    assert!(files.iter().map(|(_, bytes)| bytes.len()).sum::<u64>() <= 10_000, "W2");
     assert!(files.len() <= 6, "W2");
     Trace { roots, memory: guest.memory, files }
 }
