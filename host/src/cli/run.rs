@@ -157,13 +157,11 @@ pub fn run(args: RunArgs, ui: &Ui) -> Outcome {
     {
         ui.note(format!("`samebit replay` will need --trace: {error}"));
     }
-    let view = RunView {
-        resumed_from: resumed,
-        states_kept: keeper.as_ref().map(|keeper| keeper.states.kept().len()),
-        states_skipped: keeper.map(|keeper| keeper.skipped).filter(|skipped| *skipped > 0),
-        progress: said.map(|Said { done, total, text }| SaidView { done, total, text }),
-        ..RunView::new(&finished, program, sandbox.runtime.engine_build())
-    };
+    let mut view = RunView::new(&finished, program, sandbox.runtime.engine_build());
+    view.resumed_from = resumed;
+    view.states_kept = keeper.as_ref().map(|keeper| keeper.states.kept().len());
+    view.states_skipped = keeper.map(|keeper| keeper.skipped).filter(|skipped| *skipped > 0);
+    view.progress = said.map(|Said { done, total, text }| SaidView { done, total, text });
     show(&finished, program, &view, out.is_some(), ui);
     end(&finished, has_input, ui)
 }

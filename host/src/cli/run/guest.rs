@@ -26,7 +26,7 @@ pub(in crate::cli) struct GuestArgs {
     dirs: Vec<String>,
     /// The job's input, at /in, read-only: a folder, or a single file, which becomes /in/input.
     #[arg(long, value_name = "PATH")]
-    input: Option<PathBuf>,
+    pub(super) input: Option<PathBuf>,
     /// A variable of the guest's environment. May be given again; of one name the last counts.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = options::variable)]
     env: Vec<(String, String)>,
