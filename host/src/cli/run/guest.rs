@@ -18,6 +18,13 @@ use samebit_spec::{
 };
 use std::path::{Path, PathBuf};
 
+// What the help below says.
+const _: () = assert!(
+    param::FUEL_DEFAULT.0 == 80_000_000_000
+        && param::STEP_BUDGET_DEFAULT.0 == 16_000_000_000
+        && param::MEMORY_DEFAULT.0 == 512 << 20
+);
+
 /// What makes an execution: `samebit run` and `samebit replay` have it in common.
 #[derive(clap::Args)]
 pub(in crate::cli) struct GuestArgs {
@@ -36,7 +43,7 @@ pub(in crate::cli) struct GuestArgs {
     /// Most fuel that the run may use. Default: 80 G.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     fuel: Option<u64>,
-    /// Most fuel of one step; a plain function is one step. Default: 8 G, as of a job, and at most what --fuel gives.
+    /// Most fuel of one step; a plain function is one step. Default: 16 G, as of a job, and at most what --fuel gives.
     #[arg(long, value_name = "FUEL", value_parser = options::fuel())]
     step_budget: Option<u64>,
     /// Most linear memory. Default: 512 MiB.
