@@ -7,7 +7,6 @@ mod support;
 
 use samebit_runtime::Finished;
 use samebit_spec::{
-    content::BlobRef,
     execution::{Execution, Limits, Outcome},
     unit::Fuel,
 };
