@@ -1,6 +1,7 @@
 //! What may be written to the ledger (`spec/05-settlement.md`, section 2).
 
 use crate::{
+    audit::AuditOpening,
     id::{Commitment, EntryId, GenesisId, JobId},
     job::{CustodyRefusal, JobSpec, RunId},
     receipt::{Receipt, Salt},
@@ -121,6 +122,15 @@ pub enum Body {
         job: JobId,
         /// Why.
         reason: CustodyRefusal,
+    },
+    /// Opens the buyer's secret in the draw of a unit's audit. Signer: the buyer.
+    AuditOpen {
+        /// Of which job.
+        job: JobId,
+        /// And unit.
+        unit: u32,
+        /// What the job's seal holds for it.
+        opening: AuditOpening,
     },
     /// Takes a drawn run and locks the bond. Signer: the host's operator, as in the variants that follow.
     RunAccept {

@@ -1,14 +1,15 @@
 //! Orders, and what the ledger knows of each (`spec/02-job.md`).
 
 use crate::{
+    audit::Audit,
     content::TreeRef,
     execution::{Access, Execution, Limits, Mount, Profile},
-    id::{Beacon, BlobId, Commitment, JobId, ParamsId, ReceiptId, TaskId},
+    id::{AuditSeal, Beacon, BlobId, Commitment, JobId, ParamsId, ReceiptId, TaskId},
     param,
     receipt::Receipt,
     sign::PublicKey,
     task::TaskManifest,
-    unit::{Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::Hashed,
 };
 use alloc::{string::String, vec, vec::Vec};
@@ -38,6 +39,10 @@ pub struct JobSpec {
     pub step_budget: Fuel,
     /// How many hosts run each unit, 1 to [`param::REPLICAS_MAX`].
     pub replicas: u8,
+    /// The chance with which a unit is run once more, blind, by a host drawn after its hosts are bound. 0: never.
+    pub audit: BasisPoints,
+    /// Binds the buyer's secrets in that draw. `None`: beacons alone draw, and the buyer need not be there.
+    pub seal: Option<AuditSeal>,
     /// What every drawn host is paid.
     pub price: FuelPrice,
     /// How long after the post each unit must be agreed.
@@ -185,6 +190,8 @@ pub struct UnitRecord {
     pub phase: UnitPhase,
     /// Its runs; a run's index is its attempt.
     pub runs: Vec<RunRecord>,
+    /// Whether it is audited.
+    pub audit: Audit,
     /// Escrow of this unit that is not yet paid or refunded.
     pub escrow: MicroCredits,
 }
@@ -196,6 +203,18 @@ pub enum UnitPhase {
     Placing,
     /// Enough hosts are drawn; not all have committed.
     Running,
+    /// All have committed; the beacon of a later block draws whether the unit is audited.
+    Sealed {
+        /// That block, or the first after it.
+        at: Height,
+    },
+    /// That beacon is there; the buyer's secret is awaited.
+    Drawing {
+        /// The beacon.
+        beacon: Beacon,
+        /// The buyer opens before then, or the unit is audited.
+        until: Time,
+    },
     /// All have committed; openings are due.
     Revealing {
         /// Before then.
@@ -226,6 +245,8 @@ pub enum UnitPhase {
 pub struct RunRecord {
     /// The host's account.
     pub host: PublicKey,
+    /// Why it was drawn.
+    pub role: RunRole,
     /// Beacon of the block that drew it, for whoever recomputes the draw.
     pub drawn: Beacon,
     /// Height of that block.
@@ -244,6 +265,17 @@ pub struct RunRecord {
     pub paid: MicroCredits,
     /// What it lost.
     pub lost: MicroCredits,
+}
+
+/// Why a host was drawn for a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum RunRole {
+    /// One of those ordered.
+    Replica,
+    /// Drawn after those were bound, before any of them has shown anything.
+    Audit,
+    /// Drawn because receipts differ.
+    Rerun,
 }
 
 /// Where a run stands.

@@ -13,6 +13,8 @@ extern crate alloc;
 pub mod abi;
 
 #[cfg(feature = "types")]
+pub mod audit;
+#[cfg(feature = "types")]
 pub mod block;
 #[cfg(feature = "types")]
 pub mod content;

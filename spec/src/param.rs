@@ -180,6 +180,9 @@ pub const UNITS_MAX: usize = 1024;
 pub const REPLICAS_MAX: u8 = 7;
 /// Hosts per unit unless the buyer says otherwise. Source: tier `standard`.
 pub const REPLICAS_DEFAULT: u8 = 2;
+/// Blocks between the one that binds a unit's last host and the one whose beacon draws its audit. Source: `design`,
+/// section 6: whoever makes the first of them does not choose the second's beacon alone.
+pub const AUDIT_DELAY: u64 = 2;
 /// Bytes of all arguments and environment of a job.
 pub const ARGS_BYTES_MAX: usize = 8 << 10;
 /// Arguments, and environment variables, of a job.
@@ -271,6 +274,8 @@ pub struct Params {
     pub accept: Millis,
     /// For an accepted host to beat, again and again until it commits.
     pub heartbeat: Millis,
+    /// For a buyer to open its secret in the draw of an audit, once the beacon is there.
+    pub open: Millis,
     /// For committed hosts to reveal, once all have committed.
     pub reveal: Millis,
     /// From agreement to settlement.
@@ -312,6 +317,7 @@ impl Params {
         custody: Millis(30_000),
         accept: Millis(5_000),
         heartbeat: Millis(8_000),
+        open: Millis(5_000),
         reveal: Millis(10_000),
         window: Millis(1_000),
         exclusion: Millis(600_000),
@@ -323,6 +329,7 @@ impl Params {
         custody: Millis(600_000),
         accept: Millis(30_000),
         heartbeat: Millis(60_000),
+        open: Millis(300_000),
         reveal: Millis(600_000),
         window: Millis(3_600_000),
         exclusion: Millis(7 * 24 * 3_600_000),
@@ -355,6 +362,7 @@ impl Params {
         bounded("custody", self.custody.0, 1_000, day)?;
         bounded("accept", self.accept.0, 500, day)?;
         bounded("heartbeat", self.heartbeat.0, 1_000, day)?;
+        bounded("open", self.open.0, 500, day)?;
         bounded("reveal", self.reveal.0, 1_000, day)?;
         bounded("window", self.window.0, 100, 30 * day)?;
         bounded("exclusion", self.exclusion.0, 0, 365 * day)?;

@@ -6,6 +6,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::{Signer as _, SigningKey};
 use samebit_spec::{
+    audit::{AuditOpening, seal},
     block::{Block, Genesis, Header, Invitation, beacon_digest, entries_root},
     content::{BlobRef, Tree, TreeFile, TreeRef},
     entry::{Body, Entry, SignedEntry},
@@ -21,7 +22,7 @@ use samebit_spec::{
     state::{GlobalValue, MemoryRoot, StateImage, TensorMark, TensorSource, history_root, memory_root},
     task::{TaskForm, TaskManifest},
     tensor::{Dtype, TensorType},
-    unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::{self, Hashed},
 };
 use serde_json::{Value, json};
@@ -126,6 +127,8 @@ fn spec() -> JobSpec {
         limits: Limits::default(),
         step_budget: Fuel(1_000_000),
         replicas: 2,
+        audit: BasisPoints(750),
+        seal: Some(seal(&[3; 32], 2)),
         price: FuelPrice(10),
         deadline: Millis(60_000),
         params: Params::DEVNET.id(),
@@ -180,6 +183,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("task-publish", Body::TaskPublish { manifest: manifest() }),
         ("job-post", Body::JobPost { spec: spec() }),
         ("job-cancel", Body::JobCancel { job }),
+        ("audit-open", Body::AuditOpen { job, unit: 1, opening: AuditOpening::of(&[3; 32], 2, 1).expect("unit 1") }),
         ("custody-sign", Body::CustodySign { job }),
         (
             "custody-refuse-missing",

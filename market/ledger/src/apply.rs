@@ -193,6 +193,13 @@ impl LedgerState {
                 self.require_keeper(signer)?;
                 self.drive(*job, Event::CustodyRefused { reason: *reason })
             }
+            Body::AuditOpen { job, unit, opening } => {
+                self.require_account(signer)?;
+                if self.job(*job)?.buyer != signer {
+                    return Err(Refusal::NotA { key: signer, role: String::from("buyer of the job") });
+                }
+                self.drive(*job, Event::AuditOpened { unit: *unit, opening })
+            }
             Body::RunAccept { run } => {
                 let host = self.require_operator(signer)?;
                 let bond_free = self.hosts.get(&host).map(|record| record.bond_free).unwrap_or_default();
@@ -415,6 +422,7 @@ const fn key_to_register(body: &Body) -> Option<PublicKey> {
         | Body::JobCancel { .. }
         | Body::CustodySign { .. }
         | Body::CustodyRefuse { .. }
+        | Body::AuditOpen { .. }
         | Body::RunAccept { .. }
         | Body::RunDecline { .. }
         | Body::RunHeartbeat { .. }
@@ -464,6 +472,7 @@ fn check_spec(spec: &JobSpec, signer: PublicKey, sequence: u64) -> Result<(), Re
     bounded("limits.steps", limits.steps.into(), 1, param::STEPS_MAX.into())?;
     bounded("step_budget", spec.step_budget.0, 1, param::FUEL_MAX.0)?;
     bounded("replicas", spec.replicas.into(), 1, param::REPLICAS_MAX.into())?;
+    bounded("audit", spec.audit.0.into(), 0, 10_000)?;
     bounded("price", spec.price.0, 1, param::PRICE_MAX.0)?;
     bounded("deadline", spec.deadline.0, 1, param::DEADLINE_MAX.0)
 }

@@ -91,6 +91,10 @@ pub struct LedgerState {
     live: Table<(Height, JobId), ()>,
     /// Units that lack hosts, in the order in which draws serve them.
     placing: Table<(Height, JobId, u32), ()>,
+    /// Units that wait for a block's beacon, by that block.
+    sealed: Table<(Height, JobId, u32), ()>,
+    /// What each of them waits for.
+    sealed_at: Table<(JobId, u32), Height>,
     /// What [`LedgerState::next_placing`] has found since the last block.
     placing_at: OnceLock<Option<Time>>,
     included: BTreeMap<EntryId, Height>,
@@ -114,6 +118,8 @@ macro_rules! each_table {
         $state.unbonding.$deed();
         $state.live.$deed();
         $state.placing.$deed();
+        $state.sealed.$deed();
+        $state.sealed_at.$deed();
     };
 }
 
@@ -173,6 +179,8 @@ impl LedgerState {
             unbonding: Table::default(),
             live: Table::default(),
             placing: Table::default(),
+            sealed: Table::default(),
+            sealed_at: Table::default(),
             placing_at: OnceLock::new(),
             included: BTreeMap::new(),
             included_order: VecDeque::new(),
@@ -338,7 +346,8 @@ impl LedgerState {
         let bond = self.unbonding.rows().keys().next().map(|(at, _)| *at);
         let pulse = (!self.awaited.rows().is_empty()).then(|| self.time().after(lifecycle::pulse(self.params())));
         let placing = self.next_placing().filter(|at| *at > self.time());
-        [timer, bond, pulse, placing].into_iter().flatten().min()
+        let beacon = self.awaits_beacon().then(|| self.time());
+        [timer, bond, pulse, placing, beacon].into_iter().flatten().min()
     }
 
     /// The first time at which a waiting unit can be placed: the last block's, or the end of an exclusion. Between
@@ -411,10 +420,14 @@ impl LedgerState {
         self.hosts().iter().filter(may).collect()
     }
 
-    /// Whether a block made now would give a waiting unit its hosts.
+    /// Whether a block made now would give a waiting unit its hosts, or bring the beacon nearer that one waits for.
     #[must_use]
     pub fn wants_block(&self) -> bool {
-        self.can_place(self.time())
+        self.awaits_beacon() || self.can_place(self.time())
+    }
+
+    fn awaits_beacon(&self) -> bool {
+        !self.sealed.rows().is_empty()
     }
 
     /// Whether a unit could be placed in a block made at `now`.
@@ -424,11 +437,12 @@ impl LedgerState {
 
     /// Whether anything happens by itself in a block made at `now`.
     pub(crate) fn is_due(&self, now: Time) -> bool {
-        self.next_timer().is_some_and(|at| at <= now) || self.can_place(now)
+        self.awaits_beacon() || self.next_timer().is_some_and(|at| at <= now) || self.can_place(now)
     }
 
     pub(crate) fn has_timer(&self, job: JobId) -> bool {
-        self.timer_of.rows().range((job, None)..).next().is_some_and(|((next, _), _)| *next == job)
+        let timer = self.timer_of.rows().range((job, None)..).next().is_some_and(|((next, _), _)| *next == job);
+        timer || self.sealed_at.rows().range((job, 0)..).next().is_some_and(|((next, _), _)| *next == job)
     }
 
     /// The state's root (`spec/05-settlement.md`, section 5).
@@ -464,6 +478,9 @@ impl LedgerState {
         self.release_bonds();
         while let Some((_, job, unit)) = self.timers.rows().keys().next().copied().filter(|(at, _, _)| *at <= time) {
             self.drive_sure(job, Event::Due { unit });
+        }
+        while let Some((_, job, unit)) = self.sealed.rows().keys().next().copied().filter(|(at, _, _)| *at <= height) {
+            self.drive_sure(job, Event::Beacon { unit, beacon });
         }
         self.place();
     }
@@ -689,6 +706,14 @@ impl LedgerState {
             }
         }
         if let Some(unit) = unit {
+            let awaits = self.jobs.get(&job).and_then(|record| lifecycle::awaits_beacon(record, unit));
+            if let Some(old) = self.sealed_at.remove(&(job, unit)) {
+                self.sealed.remove(&(old, job, unit));
+            }
+            if let Some(at) = awaits {
+                self.sealed_at.insert((job, unit), at);
+                self.sealed.insert((at, job, unit), ());
+            }
             if self.jobs.get(&job).is_some_and(|record| lifecycle::missing(record, unit) > 0) {
                 self.placing.insert((posted, job, unit), ());
             } else {

@@ -7,6 +7,7 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use samebit_ledger::{LedgerState, LogError, Solo, Store, market::words};
 use samebit_spec::{
+    audit::{self, AuditOpening},
     block::{Block, Genesis},
     content::{BlobRef, TreeRef},
     entry::{Body, Entry, SignedEntry},
@@ -18,7 +19,7 @@ use samebit_spec::{
     refusal::Refusal,
     sign::{PublicKey, Signature, Signer},
     task::{TaskForm, TaskManifest},
-    unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::{self, Hashed},
 };
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
@@ -81,6 +82,8 @@ impl Store for Shared {
     }
 }
 
+/// What the secrets of every sealed job are made of.
+const MASTER: [u8; 32] = [0x5e; 32];
 pub const START: Time = Time(1_000_000);
 pub const RICH: u64 = 1_000_000_000;
 
@@ -214,6 +217,8 @@ impl Town {
             },
             step_budget: Fuel(number("budget", 1_000)),
             replicas: u8::try_from(number("k", 2)).expect("few replicas"),
+            audit: BasisPoints(u16::try_from(number("audit", 0)).expect("a share")),
+            seal: has("sealed").then(|| audit::seal(&MASTER, u32::try_from(units).expect("few units"))),
             price: FuelPrice(number("price", 10)),
             deadline: Millis(number("deadline", 60_000)),
             params: if has("oldparams") { ParamsId([1; 32]) } else { Params::DEVNET.id() },
@@ -299,6 +304,16 @@ impl Town {
                 let reason = CustodyRefusal::Missing { blob: BlobId([3; 32]) };
                 ("val".into(), Body::CustodyRefuse { job: self.run_id(words[0]).job, reason })
             }
+            "open" => {
+                let at = self.run_id(words[0]);
+                let units = u32::try_from(self.state().jobs().get(&at.job).map_or(1, |job| job.units.len()));
+                let units = units.expect("few units");
+                let mut opening = AuditOpening::of(&MASTER, units, at.unit.min(units - 1)).expect("a unit of the job");
+                if words.contains(&"forged") {
+                    opening.secret = [1; 32];
+                }
+                (words.get(1).unwrap_or(&"alice").to_string(), Body::AuditOpen { job: at.job, unit: at.unit, opening })
+            }
             "accept" | "decline" | "beat" | "withdraw" | "commit" | "reveal" => {
                 let run = self.run_id(words[0]);
                 let signer = self.actor(&run, words);
@@ -362,6 +377,10 @@ impl Town {
             "run" => {
                 let run = self.run_id(words[0]);
                 self.state().run(&run).map_or("none".into(), |run| words::run_phase(run.phase).into())
+            }
+            "role" => {
+                let run = self.run_id(words[0]);
+                self.state().run(&run).map_or("none".into(), |run| words::run_role(run.role).into())
             }
             "escrow" => self.state().jobs()[&self.run_id(words[0]).job].escrow.to_string(),
             "gain" => self.gain(words[0]).to_string(),
