@@ -13,7 +13,7 @@
 //! - J4: never more runs are owed a reward than the escrow was locked for.
 
 use crate::{
-    verdict::{Judgement, judge, judge_last},
+    verdict::{Judgement, Panel, judge, judge_late},
     words,
 };
 use samebit_spec::{
@@ -256,7 +256,7 @@ pub struct Due {
 pub struct Cost {
     /// Burned.
     pub fees: MicroCredits,
-    /// Locked for each unit: the worst case, every replica, the audit where one may be drawn, and every re-run, at the
+    /// Locked for each unit: the worst case, every replica, the audit where one may be drawn, and every referee, at the
     /// full fuel limit.
     pub escrow_per_unit: MicroCredits,
     /// Locked in all.
@@ -272,7 +272,7 @@ impl Cost {
         let units = u64::try_from(spec.units.len()).ok()?;
         let reward = spec.reward_max()?;
         let audits = u64::from(spec.audit.0 > 0);
-        let escrow_per_unit = reward.checked_mul(u64::from(spec.replicas) + audits + u64::from(params.reruns))?;
+        let escrow_per_unit = reward.checked_mul(u64::from(spec.replicas) + audits + u64::from(params.referees_all))?;
         let cost = Self {
             fees: params.post_fee.checked_add(params.unit_fee.checked_mul(units)?)?,
             escrow_per_unit,
@@ -382,8 +382,8 @@ pub fn deadline(record: &JobRecord, unit: u32) -> Option<Due> {
 
 /// When `unit` ends though it is placing or running: the job's deadline or, once an audit was ordered or receipts were
 /// revealed, as long again after the last of that. Who binds itself to a lie just before the job's deadline thus outruns
-/// neither audit nor re-run. It moves only with the audit and with a further revealed run, of which there are at most
-/// `replicas + 1 + reruns`.
+/// neither audit nor referees. It moves only with the audit and with a further revealed run, of which there are at most
+/// `replicas + 1 + referees_all`.
 #[must_use]
 pub fn expiry(record: &JobRecord, unit: &UnitRecord) -> Time {
     let posted = record.posted_at.after(record.spec.deadline);
@@ -394,11 +394,11 @@ pub fn expiry(record: &JobRecord, unit: &UnitRecord) -> Time {
 
 /// How many hosts must be drawn before `unit` can go on. Zero unless it is placing.
 #[must_use]
-pub fn missing(record: &JobRecord, unit: u32) -> usize {
+pub fn missing(record: &JobRecord, unit: u32, params: &Params) -> usize {
     let JobPhase::Open { .. } = record.phase else { return 0 };
     match usize::try_from(unit).ok().and_then(|unit| record.units.get(unit)) {
         Some(unit) if unit.phase == UnitPhase::Placing => {
-            target(unit, record.spec.replicas).saturating_sub(alive(unit))
+            target(unit, record.spec.replicas, Panel::of(params)).saturating_sub(alive(unit))
         }
         Some(_) | None => 0,
     }
@@ -426,8 +426,16 @@ fn alive(unit: &UnitRecord) -> usize {
     unit.runs.iter().filter(|run| run.phase.is_alive()).count()
 }
 
-fn revealed(unit: &UnitRecord) -> usize {
-    count(unit, RunPhase::Revealed)
+/// The receipts that runs of these roles have revealed and that are not judged, in the order of the draws.
+fn shown(unit: &UnitRecord, roles: &[RunRole]) -> Vec<ReceiptId> {
+    let revealed = unit.runs.iter().filter(|run| run.phase == RunPhase::Revealed && roles.contains(&run.role));
+    revealed.filter_map(|run| run.receipt.as_ref().map(Receipt::id)).collect()
+}
+
+/// What those who were ordered and the referees have revealed come to.
+fn judgement(unit: &UnitRecord, replicas: u8, panel: Panel) -> Judgement {
+    let parties = shown(unit, &[RunRole::Replica, RunRole::Audit]);
+    judge(&parties, ordered(unit, replicas), &shown(unit, &[RunRole::Referee]), panel)
 }
 
 fn count(unit: &UnitRecord, phase: RunPhase) -> usize {
@@ -439,17 +447,17 @@ fn ordered(unit: &UnitRecord, replicas: u8) -> usize {
     usize::from(replicas) + usize::from(unit.audit.is_ordered())
 }
 
-/// Runs that must be alive: those ordered or, once as many have revealed without a verdict, one re-run more.
-fn target(unit: &UnitRecord, replicas: u8) -> usize {
-    let ordered = ordered(unit, replicas);
-    if revealed(unit) >= ordered { revealed(unit) + 1 } else { ordered }
+/// Runs that must be alive: those ordered and, where they differ, the referees.
+fn target(unit: &UnitRecord, replicas: u8, panel: Panel) -> usize {
+    let referees = if let Judgement::Ask { referees } = judgement(unit, replicas, panel) { referees } else { 0 };
+    ordered(unit, replicas) + referees
 }
 
 /// Why the next host is drawn for `unit`.
 fn next_role(unit: &UnitRecord, replicas: u8) -> RunRole {
     let standing = |run: &&RunRecord| run.phase.is_alive() && run.role == RunRole::Replica;
-    if revealed(unit) >= ordered(unit, replicas) {
-        RunRole::Rerun
+    if shown(unit, &[RunRole::Replica, RunRole::Audit]).len() >= ordered(unit, replicas) {
+        RunRole::Referee
     } else if unit.runs.iter().filter(standing).count() < usize::from(replicas) {
         RunRole::Replica
     } else {
@@ -773,29 +781,25 @@ impl Job<'_> {
     /// Nobody is left who must reveal: compares.
     fn decide(&mut self, unit: u32) {
         let replicas = self.record.spec.replicas;
-        let (ordered, reruns) = (ordered(self.unit(unit), replicas), usize::from(self.context.params.reruns));
-        let receipts = self.receipts(unit);
-        match judge(&receipts, ordered, reruns) {
+        let panel = Panel::of(self.context.params);
+        match judgement(self.unit(unit), replicas, panel) {
             Judgement::Incomplete => {}
-            Judgement::Rerun => self.unit(unit).phase = UnitPhase::Placing,
+            Judgement::Ask { .. } => self.unit(unit).phase = UnitPhase::Placing,
             Judgement::Undecided => self.release(unit, UnitPhase::Undecided),
             Judgement::Stands(receipt) => self.uphold(unit, receipt),
         }
     }
 
-    /// The receipts of the runs that have revealed and are not judged.
-    fn receipts(&mut self, unit: u32) -> Vec<ReceiptId> {
-        let revealed = self.unit(unit).runs.iter().filter(|run| run.phase == RunPhase::Revealed);
-        revealed.filter_map(|run| run.receipt.as_ref().map(Receipt::id)).collect()
-    }
-
-    /// The unit's time is over. Nobody further can be asked, so what was revealed is judged as it is: a liar whom
-    /// a majority contradicts does not go free because no host was left for the re-run.
+    /// The unit's time is over, and nobody further can be asked. Most of those who have revealed are paid, if no auditor
+    /// contradicts them; nobody is slashed, since no referees have said who is wrong.
     fn expire(&mut self, unit: u32) {
-        match judge_last(&self.receipts(unit)) {
+        let record = self.unit(unit);
+        let all = shown(record, &[RunRole::Replica, RunRole::Audit, RunRole::Referee]);
+        match judge_late(&all, &shown(record, &[RunRole::Audit])) {
             Some(receipt) => {
                 for attempt in 0..self.unit(unit).runs.len() {
-                    if self.unit(unit).runs[attempt].phase != RunPhase::Revealed {
+                    let run = &self.unit(unit).runs[attempt];
+                    if run.phase != RunPhase::Revealed || run.receipt.as_ref().is_none_or(|own| own.id() != receipt) {
                         self.let_go(unit, attempt);
                     }
                 }
@@ -824,7 +828,7 @@ impl Job<'_> {
             }
         }
         let extra = u64::try_from(winners.len().saturating_sub(ordered)).unwrap_or(u64::MAX);
-        // J4: at most `reruns` rewards of at most `reward_max` each, so the product fits.
+        // J4: at most `referees_all` rewards of at most `reward_max` each, so the product fits.
         let mut owed = reward.checked_mul(extra).unwrap_or_default();
         for attempt in losers {
             let run = &mut self.unit(unit).runs[attempt];
@@ -929,6 +933,7 @@ impl Job<'_> {
         self.touched.push(unit);
         let (replicas, audited) = (self.record.spec.replicas, self.record.spec.audit.0 > 0);
         let until = self.context.now.after(self.context.params.reveal);
+        let panel = Panel::of(self.context.params);
         let at = Height(self.context.height.0.saturating_add(param::AUDIT_DELAY));
         let unit = self.unit(unit);
         match unit.phase {
@@ -940,7 +945,7 @@ impl Job<'_> {
             | UnitPhase::Expired
             | UnitPhase::Dropped => return,
         }
-        if alive(unit) < target(unit, replicas) {
+        if alive(unit) < target(unit, replicas, panel) {
             unit.phase = UnitPhase::Placing;
         } else if unit.runs.iter().any(|run| run.phase.is_busy()) {
             unit.phase = UnitPhase::Running;

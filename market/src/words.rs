@@ -38,7 +38,7 @@ pub const fn run_role(role: RunRole) -> &'static str {
     match role {
         RunRole::Replica => "replica",
         RunRole::Audit => "audit",
-        RunRole::Rerun => "re-run",
+        RunRole::Referee => "referee",
     }
 }
 

@@ -275,7 +275,7 @@ pub enum RunRole {
     /// Drawn after those were bound, before any of them has shown anything.
     Audit,
     /// Drawn because receipts differ.
-    Rerun,
+    Referee,
 }
 
 /// Where a run stands.

@@ -266,8 +266,12 @@ pub struct Params {
     pub slash_burned: BasisPoints,
     /// What a host that accepted and fell silent pays, as a share of the most that the run can earn. Burned.
     pub no_show: BasisPoints,
-    /// Further hosts drawn, one after another, to decide between receipts that differ.
-    pub reruns: u8,
+    /// Hosts drawn together to decide between receipts that differ. Source: `spec/04-verification.md`, section 5.
+    pub referees: u8,
+    /// Referees in all, when the first are not of one mind.
+    pub referees_all: u8,
+    /// Of all, those who must agree.
+    pub referees_agree: u8,
     /// For a keeper to sign custody.
     pub custody: Millis,
     /// For a drawn host to accept.
@@ -313,7 +317,9 @@ impl Params {
         bond_least: MicroCredits(10_000_000),
         slash_burned: BasisPoints(8_000),
         no_show: BasisPoints(5_000),
-        reruns: 3,
+        referees: 1,
+        referees_all: 3,
+        referees_agree: 2,
         custody: Millis(30_000),
         accept: Millis(5_000),
         heartbeat: Millis(8_000),
@@ -326,6 +332,9 @@ impl Params {
 
     /// For strangers: windows that leave time to re-execute. Source: `design`, W = 1 h public.
     pub const PUBLIC: Self = Self {
+        referees: 3,
+        referees_all: 9,
+        referees_agree: 7,
         custody: Millis(600_000),
         accept: Millis(30_000),
         heartbeat: Millis(60_000),
@@ -358,7 +367,10 @@ impl Params {
         bounded("bond_least", self.bond_least.0, 1, 1_000_000_000_000)?;
         bounded("slash_burned", self.slash_burned.0.into(), 8_000, 10_000)?;
         bounded("no_show", self.no_show.0.into(), 0, 10_000)?;
-        bounded("reruns", self.reruns.into(), 1, 9)?;
+        let (first, all) = (u64::from(self.referees), u64::from(self.referees_all));
+        bounded("referees", first, 1, 9)?;
+        bounded("referees_all", all, first + 1, 27)?;
+        bounded("referees_agree", self.referees_agree.into(), all / 2 + 1, all)?;
         bounded("custody", self.custody.0, 1_000, day)?;
         bounded("accept", self.accept.0, 500, day)?;
         bounded("heartbeat", self.heartbeat.0, 1_000, day)?;

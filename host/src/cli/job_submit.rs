@@ -226,7 +226,7 @@ fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>,
 fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), Failure> {
     let params = network.state().params();
     let count = spec.units.len() as u64;
-    let runs = u64::from(spec.replicas) + u64::from(params.reruns);
+    let runs = u64::from(spec.replicas) + u64::from(spec.audit.0 > 0) + u64::from(params.referees_all);
     let escrow = spec.reward_max().and_then(|reward| reward.checked_mul(runs)?.checked_mul(count));
     let fees = params.unit_fee.checked_mul(count).and_then(|fees| fees.checked_add(params.post_fee));
     let Some((escrow, fees)) = escrow.zip(fees) else {

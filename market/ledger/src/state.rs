@@ -377,7 +377,7 @@ impl LedgerState {
                     continue;
                 }
                 seen_fresh |= fresh;
-                let count = lifecycle::missing(record, unit);
+                let count = lifecycle::missing(record, unit, self.params());
                 if count == 0 || eligible.len() < count {
                     continue;
                 }
@@ -578,7 +578,7 @@ impl LedgerState {
             return None;
         }
         for unit in self.waiting_units(posted, job, first) {
-            let count = lifecycle::missing(record, unit);
+            let count = lifecycle::missing(record, unit, self.params());
             if count == 0 || eligible.len() < count {
                 continue;
             }
@@ -714,7 +714,7 @@ impl LedgerState {
                 self.sealed_at.insert((job, unit), at);
                 self.sealed.insert((at, job, unit), ());
             }
-            if self.jobs.get(&job).is_some_and(|record| lifecycle::missing(record, unit) > 0) {
+            if self.jobs.get(&job).is_some_and(|record| lifecycle::missing(record, unit, self.params()) > 0) {
                 self.placing.insert((posted, job, unit), ());
             } else {
                 self.placing.remove(&(posted, job, unit));

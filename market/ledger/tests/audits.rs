@@ -51,7 +51,7 @@ fn a_single_liar_is_named_by_its_auditor_and_a_third_host() {
         &(audited("b")
             + "
         unit j/0                        | running
-        role j/0/2                      | re-run
+        role j/0/2                      | referee
         accept j/0/2                    | ok
         commit j/0/2 b                  | ok
         reveal j/0/2 b                  | ok
