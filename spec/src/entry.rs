@@ -4,6 +4,7 @@ use crate::{
     audit::AuditOpening,
     id::{Commitment, EntryId, GenesisId, JobId},
     job::{CustodyRefusal, JobSpec, RunId},
+    offer::Offer,
     receipt::{Receipt, Salt},
     sign::{Domain, PublicKey, Signature, SignatureError},
     task::TaskManifest,
@@ -76,15 +77,19 @@ pub enum Body {
         ask: FuelPrice,
         /// Runs at once.
         slots: u16,
+        /// What a run may ask of it.
+        offer: Offer,
         /// Moved from the account to the bond.
         bond: MicroCredits,
     },
-    /// Changes the signer's standing ask. Signer: the host's operator.
+    /// Changes the signer's standing ask and offer. Signer: the host's operator.
     HostUpdate {
         /// Least price.
         ask: FuelPrice,
         /// Runs at once; 0 pauses.
         slots: u16,
+        /// What a run may ask of it.
+        offer: Offer,
     },
     /// Moves money from the host's account to its bond.
     BondAdd {

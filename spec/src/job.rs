@@ -5,6 +5,7 @@ use crate::{
     content::TreeRef,
     execution::{Access, Execution, Limits, Mount, Profile},
     id::{AuditSeal, Beacon, BlobId, Commitment, JobId, ParamsId, ReceiptId, TaskId},
+    offer::{Needs, Offer},
     param,
     receipt::Receipt,
     sign::PublicKey,
@@ -35,6 +36,8 @@ pub struct JobSpec {
     pub seed: [u8; 32],
     /// What each run may use.
     pub limits: Limits,
+    /// What its hosts must offer beside room for that and the task's tensor operations.
+    pub needs: Needs,
     /// Fuel per step.
     pub step_budget: Fuel,
     /// How many hosts run each unit, 1 to [`param::REPLICAS_MAX`].
@@ -181,6 +184,11 @@ pub enum CustodyRefusal {
     },
     /// The module is not admitted by the profile.
     BadModule,
+    /// The files of an input are more than the order says.
+    TooMuchInput {
+        /// The unit.
+        unit: u32,
+    },
 }
 
 /// What the ledger knows of a unit.
@@ -328,6 +336,8 @@ pub struct HostRecord {
     pub ask: FuelPrice,
     /// Runs it takes at once. 0: paused.
     pub slots: u16,
+    /// What a run may ask of it.
+    pub offer: Offer,
     /// Bond that no run has locked.
     pub bond_free: MicroCredits,
     /// Bond that runs have locked.

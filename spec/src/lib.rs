@@ -33,6 +33,8 @@ pub mod job;
 #[cfg(feature = "types")]
 pub mod message;
 #[cfg(feature = "types")]
+pub mod offer;
+#[cfg(feature = "types")]
 pub mod param;
 #[cfg(feature = "types")]
 pub mod receipt;

@@ -225,6 +225,12 @@ pub const FILES_MAX: Bytes = Bytes(4 << 30);
 /// Bytes of mounted content that a host holds in memory at a time; a world that mounts more pays for each way to a piece.
 /// Source: `spec/06-wasi.md`, section 6.7.
 pub const CONTENT_LOADED_MAX: Bytes = Bytes(256 << 20);
+/// Bytes of the files of a unit's input that an order may need and a host may offer. Source: what a keeper signs for.
+pub const INPUTS_MAX: Bytes = Bytes(64 << 30);
+/// Linear memory that a host offers to a run unless told otherwise.
+pub const OFFERED_MEMORY_DEFAULT: Bytes = Bytes(1 << 30);
+/// Bytes of written files that a host offers to a run unless told otherwise.
+pub const OFFERED_FILES_DEFAULT: Bytes = Bytes(1 << 30);
 /// Inodes that a guest may make unless the buyer says otherwise.
 pub const INODES_DEFAULT: u32 = 65_536;
 /// Most inodes that a guest may make.

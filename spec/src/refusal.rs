@@ -196,4 +196,14 @@ pub enum Refusal {
         /// The most.
         max: FuelPrice,
     },
+    /// A field of a host's offer out of its bounds.
+    #[error("offer: {field} is {given}, allowed {allowed}")]
+    BadOffer {
+        /// The field.
+        field: String,
+        /// What was given.
+        given: String,
+        /// What is allowed.
+        allowed: String,
+    },
 }

@@ -9,7 +9,12 @@
 mod world;
 
 use samebit_ledger::{LedgerState, market::agent::Conduct};
-use world::{End, Plan, run};
+use samebit_spec::{
+    execution::TensorOps,
+    offer::{AdapterClass, AdapterOffer, Kinds, Needs, Offer, TensorNeed, lack},
+    unit::Bytes,
+};
+use world::{End, Mix, Plan, run, run_mixed};
 
 fn alone(conduct: Conduct, position: usize, hosts: usize, seed: u64) -> Plan {
     let mut conducts = vec![Conduct::Honest; hosts];
@@ -191,6 +196,49 @@ fn a_host_fault_costs_a_fee_and_is_never_a_result() {
     assert!(lost > 0 && end.finals > 0, "{}", end.table());
     assert!(end.hosts.iter().all(|host| host.slashed == 0), "{}", end.table());
     assert_eq!(end.lies_believed, 0);
+}
+
+/// Large machines, small ones, adapters, and one host that only says that it has one.
+#[test]
+fn mixed_hosts_get_the_jobs_that_they_offer_to_take_and_a_boaster_pays_for_what_it_gives_back() {
+    let adapter = AdapterOffer { class: AdapterClass::Discrete, kinds: Kinds::ALL };
+    let small = Offer { memory: Bytes(512 << 20), ..Offer::default() };
+    let gpu = Offer { adapter: Some(adapter), ..Offer::default() };
+    let needs = |tensors| Needs { inputs: Bytes(1), tensors };
+    let mix = Mix {
+        offers: vec![small, small, small, gpu, gpu, gpu, Offer::default(), Offer::default(), gpu],
+        needs: vec![
+            (Bytes(1 << 20), needs(TensorNeed::Any)),
+            (Bytes(1 << 20), needs(TensorNeed::Adapter(AdapterOffer { kinds: Kinds::F32, ..adapter }))),
+            (Bytes(1 << 30), needs(TensorNeed::Any)),
+            (Bytes(1 << 20), needs(TensorNeed::Cpu)),
+        ],
+        tensor_ops: TensorOps(1),
+        boasters: [8].into(),
+    };
+    for seed in 0..4 {
+        let mut plan = alone(Conduct::Honest, 0, mix.offers.len(), seed);
+        (plan.jobs, plan.replicas) = (16, Some(2));
+        let end = run_mixed(&plan, &mix);
+        let runs = end.state.jobs().values().flat_map(|job| {
+            let task = &end.state.tasks()[&job.spec.task].manifest;
+            let hosts = job.units.iter().flat_map(|unit| &unit.runs).map(|run| &end.state.hosts()[&run.host].offer);
+            hosts.map(move |offer| (offer, &job.spec, task)).collect::<Vec<_>>()
+        });
+        let (mut on_adapters, mut all) = (0, 0);
+        for (offer, spec, task) in runs {
+            assert_eq!(lack(offer, spec, task), None, "seed {seed}");
+            on_adapters += usize::from(matches!(spec.needs.tensors, TensorNeed::Adapter(_)));
+            all += 1;
+        }
+        assert!(on_adapters >= 8 && all > 32, "seed {seed}: {on_adapters} of {all}");
+        assert_eq!(end.lies_believed, 0, "seed {seed}");
+        for (n, host) in end.hosts.iter().enumerate() {
+            let boasts = mix.boasters.contains(&n);
+            assert_eq!(host.slashed, 0, "a want of machinery is no lie: h{n}, seed {seed}\n{}", end.table());
+            assert_eq!(host.lost > 0, boasts, "h{n}, seed {seed}\n{}", end.table());
+        }
+    }
 }
 
 /// The run that `SAMEBIT_SIM` names, or one of a liar, with its table.

@@ -15,14 +15,20 @@ use samebit_spec::{
     execution::{Execution, Limits, Outcome, TensorOps},
     id::{HistoryRoot, LedgerRoot, StateRoot},
     job::{JobPhase, JobSpec, RunId, UnitPhase},
+    offer::{Needs, Offer, lack},
     param::Params,
     receipt::{Output, Receipt},
     sign::{Domain, PublicKey, Signature, Signer},
     task::{TaskForm, TaskManifest},
-    unit::{Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::{self, Hashed},
 };
-use std::{cell::RefCell, collections::BTreeMap, fmt::Write as _, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    rc::Rc,
+};
 
 /// Virtual milliseconds between two looks at the world.
 const TICK: u64 = 25;
@@ -54,6 +60,25 @@ pub(crate) struct Plan {
     pub(crate) late: Option<u64>,
     /// The validator makes no block from the first to the second virtual millisecond.
     pub(crate) outage: Option<(u64, u64)>,
+}
+
+/// What hosts offer and jobs need, where it is not the same for all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mix {
+    /// Of each host; the usual one for those that are not named.
+    pub(crate) offers: Vec<Offer>,
+    /// Of the jobs, in turns: memory and further needs. None: the usual.
+    pub(crate) needs: Vec<(Bytes, Needs)>,
+    /// What the task computes.
+    pub(crate) tensor_ops: TensorOps,
+    /// Hosts that have no more than the usual offer, whatever they say.
+    pub(crate) boasters: BTreeSet<usize>,
+}
+
+impl Mix {
+    fn manifest(&self) -> TaskManifest {
+        TaskManifest { tensor_ops: self.tensor_ops, ..manifest() }
+    }
 }
 
 /// How a run ended.
@@ -98,7 +123,12 @@ impl End {
 
 /// Runs the world of `plan` until every job has closed.
 pub(crate) fn run(plan: &Plan) -> End {
-    World::new(plan).run()
+    run_mixed(plan, &Mix::default())
+}
+
+/// The same, of hosts that offer and jobs that need different things.
+pub(crate) fn run_mixed(plan: &Plan, mix: &Mix) -> End {
+    World::new(plan, mix).run()
 }
 
 struct Key(SigningKey);
@@ -166,6 +196,7 @@ struct Letter {
 
 struct World<'a> {
     plan: &'a Plan,
+    mix: &'a Mix,
     dice: Dice,
     now: Time,
     solo: Solo<Memory>,
@@ -176,7 +207,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(plan: &'a Plan) -> Self {
+    fn new(plan: &'a Plan, mix: &'a Mix) -> Self {
         let names: Vec<String> = (0..plan.hosts.len()).map(|n| format!("h{n}")).collect();
         let key = |name: &str| Key::named(name).public();
         let mut accounts: Vec<_> = names.iter().map(|name| (key(name), MicroCredits(RICH))).collect();
@@ -202,13 +233,14 @@ impl<'a> World<'a> {
         });
         let hosts = hosts.collect();
         let dice = Dice(plan.seed);
-        let mut world = Self { plan, dice, now: START, solo, store, hosts, letters: Vec::new(), posted: 0 };
-        let registers = names.iter().map(|name| {
+        let mut world = Self { plan, mix, dice, now: START, solo, store, hosts, letters: Vec::new(), posted: 0 };
+        let registers = names.iter().enumerate().map(|(n, name)| {
             let operator = key(&format!("{name}.op"));
-            let body = Body::HostRegister { operator, ask: FuelPrice(5), slots: 3, bond: MicroCredits(BOND) };
+            let offer = mix.offers.get(n).copied().unwrap_or_default();
+            let body = Body::HostRegister { operator, ask: FuelPrice(5), slots: 3, offer, bond: MicroCredits(BOND) };
             (name.clone(), body)
         });
-        let publish = (String::from("buyer"), Body::TaskPublish { manifest: manifest() });
+        let publish = (String::from("buyer"), Body::TaskPublish { manifest: mix.manifest() });
         let letters: Vec<_> = registers.chain([publish]).collect();
         for (from, body) in letters {
             world.letters.push(Letter { arrives: world.now, from, body });
@@ -267,16 +299,20 @@ impl<'a> World<'a> {
         } else {
             2
         };
+        let turn = usize::try_from(self.posted).unwrap_or(0);
+        let usual = (Limits::default().memory, Needs::default());
+        let (memory, needs) = self.mix.needs.get(turn % self.mix.needs.len().max(1)).copied().unwrap_or(usual);
         let units = 1 + usize::try_from(self.dice.roll(3)).unwrap_or(0);
         let spec = JobSpec {
             buyer,
             nonce: self.solo.state().sequence(&buyer),
-            task: manifest().id(),
+            task: self.mix.manifest().id(),
             units: vec![TreeRef::default(); units],
             args: vec![format!("{}", self.posted)],
             env: Vec::new(),
             seed: [0; 32],
-            limits: Limits { fuel: Fuel(100_000_000), ..Limits::default() },
+            limits: Limits { fuel: Fuel(100_000_000), memory, ..Limits::default() },
+            needs,
             step_budget: Fuel(1_000_000),
             replicas,
             price: FuelPrice(10),
@@ -296,12 +332,15 @@ impl<'a> World<'a> {
     }
 
     fn finish_work(&mut self) {
-        for host in &mut self.hosts {
+        for (n, host) in self.hosts.iter_mut().enumerate() {
             let done: Vec<RunId> =
                 host.working.iter().filter(|(_, (at, _))| *at <= self.now).map(|(run, _)| *run).collect();
             for run in done {
                 let Some((_, execution)) = host.working.remove(&run) else { continue };
-                if self.dice.roll(100) < self.plan.faults {
+                let spec = &self.solo.state().jobs()[&run.job].spec;
+                let beyond =
+                    self.mix.boasters.contains(&n) && lack(&Offer::default(), spec, &self.mix.manifest()).is_some();
+                if beyond || self.dice.roll(100) < self.plan.faults {
                     host.agent.on_fault(run);
                     continue;
                 }

@@ -19,6 +19,7 @@ use samebit_spec::{
     execution::Execution,
     id::{Beacon, BlockId, EntryId, GenesisId, JobId, LedgerRoot, TaskId},
     job::{HostRecord, JobPhase, JobRecord, RunId, RunRecord},
+    offer::lack,
     param::Params,
     refusal::Refusal,
     sign::PublicKey,
@@ -410,12 +411,14 @@ impl LedgerState {
 
     /// The hosts that a unit of the job may be given once no exclusion holds them, whichever unit it is.
     fn eligible(&self, job: &JobRecord) -> Vec<(&PublicKey, &HostRecord)> {
+        let task = self.tasks.get(&job.spec.task);
         let may = |(key, host): &(&PublicKey, &HostRecord)| {
             let free = host.bond_free.saturating_sub(self.reserved.get(key).copied().unwrap_or_default());
             u32::from(host.slots) > host.busy
                 && host.ask <= job.spec.price
                 && free >= job.bond
                 && host.bonded < job.posted
+                && task.is_some_and(|task| lack(&host.offer, &job.spec, &task.manifest).is_none())
         };
         self.hosts().iter().filter(may).collect()
     }

@@ -14,6 +14,7 @@ use samebit_spec::{
     execution::{Limits, Outcome, TensorOps},
     id::{BlobId, Commitment, HistoryRoot, JobId, ParamsId, TaskId},
     job::{CustodyRefusal, JobSpec, RunId},
+    offer::{AdapterClass, AdapterOffer, Kinds, Needs, Offer, TensorNeed},
     param::Params,
     receipt::{self, Output, Receipt, Salt},
     refusal::Refusal,
@@ -102,7 +103,50 @@ pub fn manifest(name: &str) -> TaskManifest {
         module,
         form: TaskForm::Command,
         about: String::new(),
-        tensor_ops: TensorOps::default(),
+        tensor_ops: TensorOps(u32::from(name.starts_with("tensor"))),
+    }
+}
+
+/// What stands behind `FIELD=` among the words.
+fn field<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// `software:1`, `discrete:7`: a class and a sum of kinds.
+fn adapter(text: &str) -> AdapterOffer {
+    let (class, kinds) = text.split_once(':').unwrap_or_else(|| panic!("{text}: no class:kinds"));
+    let class = match class {
+        "software" => AdapterClass::Software,
+        "integrated" => AdapterClass::Integrated,
+        "discrete" => AdapterClass::Discrete,
+        _ => panic!("{text}"),
+    };
+    AdapterOffer { class, kinds: Kinds(kinds.parse().unwrap_or_else(|_| panic!("{text}"))) }
+}
+
+/// What a host offers: the usual, but for `memory=`, `files=`, `stdout=`, `inputs=`, `ops=`, `adapter=CLASS:KINDS`.
+fn offer(words: &[&str]) -> Offer {
+    let usual = Offer::default();
+    let bytes = |name, usual: Bytes| {
+        field(words, name).map_or(usual, |text| Bytes(text.parse().unwrap_or_else(|_| panic!("{name}={text}"))))
+    };
+    Offer {
+        memory: bytes("memory", usual.memory),
+        files: bytes("files", usual.files),
+        stdout: bytes("stdout", usual.stdout),
+        inputs: bytes("inputs", usual.inputs),
+        tensor_ops: field(words, "ops").map_or(usual.tensor_ops, |text| TensorOps(text.parse().expect("a version"))),
+        adapter: field(words, "adapter").map(adapter),
+        ..usual
+    }
+}
+
+/// `on=any`, `on=cpu` or `on=CLASS:KINDS`.
+fn tensor_need(words: &[&str]) -> TensorNeed {
+    match field(words, "on") {
+        None | Some("any") => TensorNeed::Any,
+        Some("cpu") => TensorNeed::Cpu,
+        Some(text) => TensorNeed::Adapter(adapter(text)),
     }
 }
 
@@ -204,7 +248,11 @@ impl Town {
         JobSpec {
             buyer: key(if has("forbob") { "bob" } else { name }),
             nonce: self.state().sequence(&key(name)) + number("nonce+", 0),
-            task: if has("notask") { TaskId([9; 32]) } else { manifest("count").id() },
+            task: match () {
+                () if has("notask") => TaskId([9; 32]),
+                () if has("tensor") => manifest("tensor").id(),
+                () => manifest("count").id(),
+            },
             units: vec![TreeRef::default(); units],
             args: [vec![long], nul].concat(),
             env: if has("badenv") { vec![("A=B".into(), String::new())] } else { Vec::new() },
@@ -213,8 +261,11 @@ impl Town {
                 fuel: Fuel(number("fuel", 100_000_000)),
                 steps: u32::try_from(number("steps", 10)).expect("few steps"),
                 memory: Bytes(number("memory", 65_536)),
+                files: Bytes(number("files", Limits::default().files.0)),
+                stdout: Bytes(number("stdout", Limits::default().stdout.0)),
                 ..Limits::default()
             },
+            needs: Needs { inputs: Bytes(number("inputs", 0)), tensors: tensor_need(words) },
             step_budget: Fuel(number("budget", 1_000)),
             replicas: u8::try_from(number("k", 2)).expect("few replicas"),
             audit: BasisPoints(u16::try_from(number("audit", 0)).expect("a share")),
@@ -279,14 +330,21 @@ impl Town {
         let (signer, body) = match *verb {
             "transfer" => (words[0].into(), Body::Transfer { to: key(words[1]), amount: MicroCredits(number(2)) }),
             "register" => {
-                let operator = words.get(4).map_or_else(|| key(&format!("{}.op", words[0])), |name| key(name));
+                let operator = words
+                    .iter()
+                    .filter(|word| !word.contains('='))
+                    .nth(4)
+                    .map_or_else(|| key(&format!("{}.op", words[0])), |name| key(name));
                 let slots = u16::try_from(number(2)).expect("few slots");
                 let bond = MicroCredits(number(3));
-                (words[0].into(), Body::HostRegister { operator, ask: FuelPrice(number(1)), slots, bond })
+                (
+                    words[0].into(),
+                    Body::HostRegister { operator, ask: FuelPrice(number(1)), slots, offer: offer(words), bond },
+                )
             }
             "update" => {
                 let slots = u16::try_from(number(2)).expect("few slots");
-                (format!("{}.op", words[0]), Body::HostUpdate { ask: FuelPrice(number(1)), slots })
+                (format!("{}.op", words[0]), Body::HostUpdate { ask: FuelPrice(number(1)), slots, offer: offer(words) })
             }
             "bond" => (words[0].into(), Body::BondAdd { amount: MicroCredits(number(1)) }),
             "unbond" => (words[0].into(), Body::BondWithdraw { amount: MicroCredits(number(1)) }),
