@@ -32,6 +32,8 @@ pub enum Claim {
     Nothing,
     /// Together with its partners it is poorer.
     PoorerTogether,
+    /// It has not come to lie, or together with its partners it is poorer.
+    PoorerIfFound,
     /// What it does changes nothing: it is paid for its honest runs.
     InVain,
 }
@@ -92,7 +94,7 @@ pub trait Mind: fmt::Debug {
     fn has_acted(&self, tally: &HostTally) -> bool {
         match self.claim() {
             Claim::Honest | Claim::Unlucky | Claim::Nothing | Claim::InVain => true,
-            Claim::Poorer | Claim::PoorerTogether => tally.slashed > 0,
+            Claim::Poorer | Claim::PoorerTogether | Claim::PoorerIfFound => tally.slashed > 0,
         }
     }
 
@@ -350,7 +352,7 @@ mind! {
 }
 mind! {
     /// The same, and whoever of them is drawn beside a stranger declines, for another draw.
-    ReRoller, "re-roller", PoorerTogether {
+    ReRoller, "re-roller", PoorerIfFound {
         fn show(&mut self, case: &Case<'_>, truth: Receipt) -> Receipt {
             collude(case, truth)
         }

@@ -94,8 +94,12 @@ fn seeds(count: u64) -> Result<(), String> {
 
 fn speed(hosts: u64) -> Result<(), String> {
     let mut plan = world::Plan::honest(usize::try_from(hosts).map_err(|_| "too many hosts")?, 1);
-    (plan.jobs, plan.patience, plan.at_once) = (200, 0, 8);
+    // All hosts busy with runs of minutes, under the windows of a public network.
+    (plan.jobs, plan.patience, plan.at_once, plan.replicas) = (hosts * 8, 0, usize::try_from(hosts / 4).unwrap_or(1), Some(2));
+    plan.work = (600_000, 1_200_000);
     plan.audit = samebit_spec::unit::BasisPoints(1_000);
+    plan.params = samebit_spec::param::Params::PUBLIC;
+    plan.deadline = samebit_spec::unit::Millis(7_200_000);
     let started = Instant::now();
     let end = world::run(&plan);
     let real = started.elapsed().as_secs_f64();

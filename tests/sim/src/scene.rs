@@ -39,6 +39,9 @@ pub fn of(name: &str, seed: u64) -> Option<Plan> {
         "custody-withholder" => plan.custody_withheld = true,
         "colluding-replicas" | "sybils" | "re-roller" | "self-slasher" | "wash-trader" | "bought-auditor" => {
             (plan.replicas, plan.audit, plan.patience) = (Some(2), BasisPoints(10_000), 400);
+            if name == "re-roller" {
+                plan.patience = 100;
+            }
             let count = if name == "self-slasher" { 2 } else { 4 };
             place(&mut plan, count, name);
             if name == "bought-auditor" {
@@ -107,6 +110,7 @@ pub fn judge(plan: &Plan, end: &End) -> Result<(), String> {
             Claim::Poorer => *gain < 0,
             Claim::PoorerTogether if washed => cabal + end.buyer_gain < 0,
             Claim::PoorerTogether => cabal < 0,
+            Claim::PoorerIfFound => cabal < 0 || plan.cabal.iter().all(|n| end.hosts[*n].tally.slashed == 0),
         };
         let expected = plan.buyer == Buyer::Nondeterministic || holds;
         if !expected {

@@ -117,6 +117,8 @@ pub struct Plan {
     pub loss: u64,
     /// Of 100 messages, how many arrive twice.
     pub duplicates: u64,
+    /// How long a run takes at most, usually and one time in eight, in virtual milliseconds.
+    pub work: (u64, u64),
     /// Longest delay of a message: later ones overtake.
     pub delay: u64,
     /// Of 10 000 looks, how many are a restart of the host.
@@ -127,6 +129,8 @@ pub struct Plan {
     pub late: Option<u64>,
     /// The validator makes no block from the first to the second virtual millisecond.
     pub outage: Option<(u64, u64)>,
+    /// How long after its post a unit must be agreed.
+    pub deadline: Millis,
     /// Links that are cut.
     pub cuts: Vec<Cut>,
     /// The rules.
@@ -158,11 +162,14 @@ impl Plan {
             units: 3,
             loss: 0,
             duplicates: 0,
+            // One in eight takes longer than a heartbeat of the devnet.
+            work: (2_000, 20_000),
             delay: 80,
             restarts: 0,
             faults: 0,
             late: None,
             outage: None,
+            deadline: Millis(300_000),
             cuts: Vec::new(),
             params: Params::DEVNET,
             fast: false,
@@ -310,7 +317,8 @@ struct Host {
     /// Receipts on its disk.
     saved: BTreeMap<RunId, Receipt>,
     working: BTreeMap<RunId, Execution>,
-    looks: bool,
+    /// When it looks next.
+    looks: Option<Time>,
     spent: u64,
 }
 
@@ -325,6 +333,8 @@ struct World<'a> {
     buyer: BuyerAgent,
     queue: BTreeMap<(Time, u64), Event>,
     made: u64,
+    /// Letters in the queue.
+    letters: usize,
     arrived: Vec<(From, Body)>,
     batch: Option<Time>,
     posted: u64,
@@ -371,7 +381,7 @@ impl<'a> World<'a> {
                 mind: named(kind).unwrap_or_else(|| panic!("no host is called {kind:?}")),
                 saved: BTreeMap::new(),
                 working: BTreeMap::new(),
-                looks: false,
+                looks: None,
                 spent: 0,
             })
             .collect();
@@ -386,6 +396,7 @@ impl<'a> World<'a> {
             buyer: BuyerAgent::new(key("buyer"), salt_of("buyer")),
             queue: BTreeMap::new(),
             made: 0,
+            letters: 0,
             arrived: Vec::new(),
             batch: None,
             posted: 0,
@@ -420,6 +431,7 @@ impl<'a> World<'a> {
 
     fn at(&mut self, after: u64, event: Event) {
         self.made += 1;
+        self.letters += usize::from(matches!(event, Event::Letter(..)));
         self.queue.insert((self.now.after(Millis(after)), self.made), event);
     }
 
@@ -461,16 +473,15 @@ impl<'a> World<'a> {
     }
 
     fn is_over(&self) -> bool {
-        let busy = self.state().open_jobs().next().is_some();
-        let sending = self.queue.values().any(|event| matches!(event, Event::Letter(..))) || !self.arrived.is_empty();
-        self.elapsed() > 2_000 && !self.wants_jobs() && !self.posting && !busy && !sending
+        let quiet = self.letters == 0 && self.arrived.is_empty() && !self.posting && self.elapsed() > 2_000;
+        quiet && self.state().open_jobs().next().is_none() && !self.wants_jobs()
     }
 
     /// Further jobs are posted until every cheater has met somebody to be compared with, so that no seed's luck lets one
     /// through unmet.
     fn wants_jobs(&self) -> bool {
         let acted = |host: &Host| match host.mind.claim() {
-            Claim::PoorerTogether => host.mind.has_acted(&self.together()),
+            Claim::PoorerTogether | Claim::PoorerIfFound => host.mind.has_acted(&self.together()),
             _ => host.mind.has_acted(&self.tally(host)),
         };
         self.posted < self.plan.jobs
@@ -497,6 +508,7 @@ impl<'a> World<'a> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Letter(from, body) => {
+                self.letters -= 1;
                 self.arrived.push((from, body));
                 let at = self.now.after(Millis(BATCH));
                 let at = self.plan.outage.map_or(at, |(from, to)| {
@@ -506,7 +518,8 @@ impl<'a> World<'a> {
                 self.batch.get_or_insert(at);
             }
             Event::Done(n, run) => self.done(n, run),
-            Event::Look(n) => self.look(n),
+            Event::Look(n) if self.hosts[n].looks == Some(self.now) => self.look(n),
+            Event::Look(_) => {}
             Event::Buy => self.buy(),
         }
     }
@@ -576,7 +589,7 @@ impl<'a> World<'a> {
             audit: self.plan.audit,
             seal: self.plan.sealed.then(|| self.buyer.seal(nonce, count)),
             price: FuelPrice(10),
-            deadline: Millis(300_000),
+            deadline: self.plan.deadline,
             params: self.plan.params.id(),
         }
     }
@@ -633,7 +646,7 @@ impl<'a> World<'a> {
     }
 
     fn look(&mut self, n: usize) {
-        self.hosts[n].looks = false;
+        self.hosts[n].looks = None;
         let heartbeat = self.plan.params.heartbeat.0;
         if self.is_cut(n, false) {
             return self.look_again(n, heartbeat / 8);
@@ -690,7 +703,9 @@ impl<'a> World<'a> {
     }
 
     fn look_again(&mut self, n: usize, after: u64) {
-        if !std::mem::replace(&mut self.hosts[n].looks, true) {
+        let at = self.now.after(Millis(after));
+        if self.hosts[n].looks.is_none_or(|soon| soon > at || soon < self.now) {
+            self.hosts[n].looks = Some(at);
             self.at(after, Event::Look(n));
         }
     }
@@ -702,8 +717,7 @@ impl<'a> World<'a> {
         }
         let honest = matches!(self.hosts[n].mind.claim(), Claim::Honest | Claim::Unlucky);
         let slow = if self.hosts[n].mind.name() == "slow" { 10 } else { 1 };
-        // One in eight takes longer than a heartbeat.
-        let long = if self.dice.roll(8) == 0 { 20_000 } else { 2_000 };
+        let long = if self.dice.roll(8) == 0 { self.plan.work.1 } else { self.plan.work.0 };
         let mut after = (50 + self.dice.roll(long)) * slow;
         if let Some(before) = self.plan.late.filter(|_| !honest) {
             let job = &self.state().jobs()[&run.job];
@@ -801,8 +815,7 @@ impl<'a> World<'a> {
             let wakes = with_runs.contains(&self.hosts[n].account) || !self.hosts[n].working.is_empty();
             if wakes {
                 let after = 5 + self.dice.roll(self.plan.delay);
-                self.hosts[n].looks = true;
-                self.at(after, Event::Look(n));
+                self.look_again(n, after);
             }
         }
     }
