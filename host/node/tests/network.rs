@@ -11,7 +11,7 @@ use samebit_node::{
     keys::Keypair,
     validator,
 };
-use samebit_runtime::Runtime;
+use samebit_runtime::{Backend, Runtime};
 use samebit_spec::{
     block::{Genesis, Invitation},
     content::{BlobRef, Tree, TreeFile, TreeRef},
@@ -20,13 +20,14 @@ use samebit_spec::{
     id::{BlobId, JobId, TaskId},
     job::{Closing, CustodyRefusal, JobPhase, JobSpec, RunPhase, UnitPhase},
     message::{BlobAnswer, BlobRequest, Request, Response},
+    offer::{Needs, Offer},
     param::{self, Params},
     refusal::Refusal,
     sign::{Domain, Signature, SignatureError, Signer},
     task::{TaskForm, TaskManifest},
     unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis, Time},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(90);
@@ -118,6 +119,10 @@ impl Network {
     }
 
     fn start_host(&mut self, number: u8, conduct: Conduct) {
+        self.start_host_with(number, conduct, Offer::default(), None);
+    }
+
+    fn start_host_with(&mut self, number: u8, conduct: Conduct, offer: Offer, backend: Option<Arc<dyn Backend>>) {
         let (stop, shutdown) = Shutdown::new();
         let (tell, told) = tokio::sync::oneshot::channel();
         let config = host::Config {
@@ -130,7 +135,8 @@ impl Network {
             slots: 4,
             bond: MicroCredits(100_000_000),
             conduct,
-            ceiling: host::Ceiling::default(),
+            offer,
+            backend,
             announce: Announce::Tell(tell),
         };
         let task = self.runtime.spawn(host::run(config, shutdown));
@@ -193,6 +199,7 @@ fn spec(task: TaskId, units: Vec<TreeRef>) -> JobSpec {
         env: vec![],
         seed: [0; 32],
         limits: Limits { fuel: Fuel(100_000_000), ..Limits::default() },
+        needs: Needs { inputs: Bytes(1 << 30), ..Needs::default() },
         step_budget: param::STEP_BUDGET_DEFAULT,
         replicas: 2,
         price: FuelPrice(10),
