@@ -18,6 +18,7 @@ use samebit_spec::{
     execution::Limits,
     id::TaskId,
     job::JobSpec,
+    offer::{Needs, TensorNeed},
     param,
     unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis},
 };
@@ -37,6 +38,7 @@ Examples:
   samebit job submit hello --input name.json --wait
   samebit job submit hello.wasm --wait                publishes the module first, when it is new
   samebit job submit census --units-from crates/      a unit for each entry of the folder
+  samebit job submit embed --units-from folders/ --tensor gpu      on hosts that offer a GPU
   samebit job submit census --input src/ --replicas 3 --seed 00ff -- --verbose")]
 pub struct SubmitArgs {
     /// The task: a prefix of its id, its name, a .wasm module or a project's folder.
@@ -60,6 +62,12 @@ pub struct SubmitArgs {
     /// Most bytes of linear memory.
     #[arg(long, value_name = "BYTES", default_value_t = param::MEMORY_DEFAULT.0, value_parser = options::memory())]
     memory: u64,
+    /// What must compute its tensors: any, cpu, adapter, gpu or discrete, the last three with kinds as in gpu:f32,i8.
+    ///
+    /// The bits are the same everywhere. `adapter` is any that passed the conformance gate, also one that a processor plays;
+    /// `discrete` is a GPU with memory of its own. Hosts say what they have, and nobody can check it.
+    #[arg(long, value_name = "WHERE", default_value = "any", value_parser = options::tensors)]
+    tensor: TensorNeed,
     /// Most fuel of a step.
     #[arg(long, value_name = "FUEL", default_value_t = param::STEP_BUDGET_DEFAULT.0)]
     #[arg(value_parser = options::fuel())]
@@ -104,9 +112,13 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
     let (task, module) = task_for(&mut network, &store, &context, &args, ui)?;
 
     ui.note("inputs and outputs of a job are public");
-    let (units, mut blobs) = keep(&store, &inputs, ui)?;
+    let (units, mut blobs, largest) = keep(&store, &inputs, ui)?;
     blobs.insert(module);
 
+    if args.tensor != TensorNeed::Any && network.task(&task).is_none_or(|task| task.tensor_ops.0 == 0) {
+        return Err(Failure::new(Exit::Usage, format!("--tensor: {} computes no tensors", network.task_name(&task)))
+            .help("leave it out"));
+    }
     let state = network.state();
     let buyer = key.public();
     let spec = JobSpec {
@@ -118,6 +130,7 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
         env: options::last_wins(args.env),
         seed: args.seed,
         limits: Limits { fuel: Fuel(args.fuel), memory: Bytes(args.memory), ..Limits::default() },
+        needs: Needs { inputs: largest, tensors: args.tensor },
         step_budget: Fuel(args.step_budget.min(args.fuel)),
         replicas: args.replicas,
         price: FuelPrice(args.price),
@@ -187,19 +200,23 @@ fn task_for(
     Ok((id, module.manifest.module))
 }
 
-/// Takes the inputs into the store of this machine. Returns a tree per unit, and every blob that keepers need.
-fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>, BTreeSet<BlobRef>), Failure> {
+/// Takes the inputs into the store of this machine. Returns a tree per unit, every blob that keepers need, and the bytes of the
+/// files of the largest unit.
+fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>, BTreeSet<BlobRef>, Bytes), Failure> {
     let mut blobs = BTreeSet::new();
+    let mut largest = Bytes::ZERO;
     let mut keep_tree = |tree: &Tree| {
         let named = tree.tree_ref();
         blobs.insert(named.manifest());
+        let bytes = tree.files().iter().fold(Bytes::ZERO, |sum, file| sum.saturating_add(file.blob.len));
+        largest = largest.max(bytes);
         blobs.extend(tree.files().iter().map(|file| file.blob));
         named
     };
     if inputs.is_empty() {
         let tree = Tree::new(Vec::new()).expect("no files form a tree");
         store.put_tree(&tree).map_err(|error| blob_failure(&error))?;
-        return Ok((vec![keep_tree(&tree)], blobs));
+        return Ok((vec![keep_tree(&tree)], blobs, Bytes::ZERO));
     }
     if inputs.len() > param::UNITS_MAX {
         let what = format!("{} units, at most {} fit in a job", inputs.len(), param::UNITS_MAX);
@@ -219,7 +236,12 @@ fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>,
         let what = text::count(skipped, "entry").replace("entrys", "entries");
         ui.note(format!("left out {what} that are no regular files, such as links"));
     }
-    Ok((units, blobs))
+    if largest > param::INPUTS_MAX {
+        let most = text::bytes(param::INPUTS_MAX);
+        let what = format!("a unit has {} of files, at most {most} are taken", text::bytes(largest));
+        return Err(Failure::new(Exit::Refused, what).help("more, smaller units"));
+    }
+    Ok((units, blobs, largest))
 }
 
 /// Says what the job may cost, and refuses it here when the ledger would.
