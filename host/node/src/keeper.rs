@@ -156,8 +156,7 @@ impl Search {
                 }
                 Err(error) => return missing_or(error),
             };
-            let bytes = tree.files().iter().fold(0_u64, |sum, file| sum.saturating_add(file.blob.len.0));
-            if bytes > awaiting.spec.needs.inputs.0 {
+            if tree.total() > awaiting.spec.needs.inputs {
                 return Ok(Some(CustodyRefusal::TooMuchInput { unit }));
             }
             for blob in

@@ -5,6 +5,7 @@ use samebit_spec::{
     offer::{AdapterClass, AdapterOffer, Kinds, TensorNeed},
     param,
 };
+use std::path::PathBuf;
 
 /// Fuel of a run or a step.
 pub fn fuel() -> RangedU64ValueParser {
@@ -37,7 +38,9 @@ pub fn tensors(text: &str) -> Result<TensorNeed, String> {
         "gpu" => AdapterClass::Integrated,
         "discrete" => AdapterClass::Discrete,
         _ => {
-            return Err("expected any, cpu, adapter, gpu or discrete, the last three with kinds as in gpu:f32,i8".into());
+            return Err(
+                "expected any, cpu, adapter, gpu or discrete, the last three with kinds as in gpu:f32,i8".into()
+            );
         }
     };
     let mut asked = Kinds::default();
@@ -63,6 +66,22 @@ pub fn seed(digits: &str) -> Result<[u8; 32], String> {
         }
         _ => Err("expected up to 64 hexadecimal digits".to_owned()),
     }
+}
+
+/// A path below a unit's input.
+pub fn below_input(text: &str) -> Result<String, String> {
+    let sound = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if text.split('/').all(sound) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a path below /in, such as texts".into())
+    }
+}
+
+/// `NAME=PATH`: what every unit gets.
+pub fn shared(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("expected NAME=PATH")?;
+    Ok((below_input(name)?, PathBuf::from(path)))
 }
 
 /// `NAME=VALUE`.
@@ -97,6 +116,15 @@ mod tests {
         assert_eq!(seed(&"11".repeat(32)), Ok([0x11; 32]));
         for bad in ["xy", &"00".repeat(33), "-1", "\u{e9}"] {
             assert!(seed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_every_unit_gets_has_a_place_below_its_input() {
+        assert_eq!(shared("model=a/b=c"), Ok(("model".to_owned(), PathBuf::from("a/b=c"))));
+        assert_eq!(shared("deep/er=x"), Ok(("deep/er".to_owned(), PathBuf::from("x"))));
+        for bad in ["model", "=x", "/model=x", "../model=x", "a//b=x", "a/=x", ".=x"] {
+            assert!(shared(bad).is_err(), "{bad}");
         }
     }
 
