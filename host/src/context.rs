@@ -194,6 +194,11 @@ impl Network {
         tasks.into_iter().map(|(id, task)| (*id, task.manifest.clone())).collect()
     }
 
+    /// A published task.
+    pub fn task(&self, id: &TaskId) -> Option<&TaskManifest> {
+        self.state().tasks().get(id).map(|task| &task.manifest)
+    }
+
     /// What a task is called.
     pub fn task_name(&self, id: &TaskId) -> String {
         self.state().tasks().get(id).map_or_else(|| id.short(), |task| task.manifest.name.clone())

@@ -7,9 +7,11 @@ use samebit_market::{summary, words};
 use samebit_spec::{
     id::JobId,
     job::{Closing, CustodyRefusal, HostRecord, JobPhase, JobRecord, RunPhase, RunRecord, UnitPhase, UnitRecord},
+    offer::Offer,
     receipt::Receipt,
     sign::PublicKey,
-    unit::{Fuel, MicroCredits},
+    task::TaskManifest,
+    unit::{Bytes, Fuel, MicroCredits},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,12 +52,35 @@ pub struct JobView {
     fuel_limit: u64,
     step_budget: u64,
     deadline_ms: u64,
+    needs: NeedsView,
     args: Vec<String>,
     seed: String,
     escrow: u64,
     paid: u64,
     bond_per_run: u64,
     units: Vec<UnitView>,
+}
+
+/// What a job's hosts must offer.
+#[derive(Serialize)]
+struct NeedsView {
+    memory: u64,
+    files: u64,
+    stdout: u64,
+    inputs: u64,
+    tensor_ops: u32,
+    tensors: String,
+}
+
+impl NeedsView {
+    fn line(&self) -> String {
+        let size = |bytes| text::bytes(Bytes(bytes));
+        let tensors = match self.tensor_ops {
+            0 => String::new(),
+            version => format!("; tensors of version {version} on {}", self.tensors),
+        };
+        format!("{} of memory, {} of input{tensors}", size(self.memory), size(self.inputs))
+    }
 }
 
 /// A unit of it.
@@ -121,6 +146,9 @@ pub fn closing(phase: &JobPhase) -> Option<String> {
         Closing::Refused { reason } => match reason {
             CustodyRefusal::Missing { blob } => format!("refused: the keeper lacks {blob}"),
             CustodyRefusal::BadTree { unit } => format!("refused: the input of unit {unit} is no sound tree"),
+            CustodyRefusal::TooMuchInput { unit } => {
+                format!("refused: the files of unit {unit} are more than the order says")
+            }
             CustodyRefusal::BadModule => "refused: the module is not admitted".to_owned(),
         },
         Closing::Uncustodied => "no keeper took it into custody in time".to_owned(),
@@ -157,7 +185,9 @@ fn reruns(record: &JobRecord, unit: &UnitRecord) -> usize {
 
 impl JobView {
     /// Views a job.
-    pub fn new(id: &JobId, record: &JobRecord, task_name: &str, names: &Names) -> Self {
+    pub fn new(id: &JobId, record: &JobRecord, task: Option<&TaskManifest>, names: &Names) -> Self {
+        let task_name = task.map_or("?", |task| task.name.as_str());
+        let tensor_ops = task.map_or(0, |task| task.tensor_ops.0);
         let spec = &record.spec;
         Self {
             schema: "samebit/job/1",
@@ -179,6 +209,14 @@ impl JobView {
             fuel_limit: spec.limits.fuel.0,
             step_budget: spec.step_budget.0,
             deadline_ms: spec.deadline.0,
+            needs: NeedsView {
+                memory: spec.limits.memory.0,
+                files: spec.limits.files.0,
+                stdout: spec.limits.stdout.0,
+                inputs: spec.needs.inputs.0,
+                tensor_ops,
+                tensors: spec.needs.tensors.to_string(),
+            },
             args: spec.args.clone(),
             seed: hex::encode(spec.seed),
             escrow: record.escrow.0,
@@ -215,6 +253,7 @@ impl JobView {
             ("state", state),
             ("results", self.standing.to_owned()),
             ("price", format!("{} micro-credits per million fuel, to {}", self.price, each(self.replicas))),
+            ("needs", self.needs.line()),
             ("paid", format!("{} credits", text::credits(MicroCredits(self.paid)))),
             ("escrow", format!("{} credits", text::credits(MicroCredits(self.escrow)))),
         ]);
@@ -324,6 +363,50 @@ impl JobLine {
     }
 }
 
+/// What a host offers to runs.
+#[derive(Serialize)]
+pub struct OfferView {
+    memory: u64,
+    files: u64,
+    stdout: u64,
+    inputs: u64,
+    tensor_ops: u32,
+    tensors_on: String,
+}
+
+impl OfferView {
+    /// Views an offer.
+    pub fn new(offer: &Offer) -> Self {
+        let Offer { profile: _, memory, files, stdout, inputs, tensor_ops, adapter } = offer;
+        Self {
+            memory: memory.0,
+            files: files.0,
+            stdout: stdout.0,
+            inputs: inputs.0,
+            tensor_ops: tensor_ops.0,
+            tensors_on: match (adapter, tensor_ops.0) {
+                (_, 0) => "nothing".to_owned(),
+                (None, _) => "a processor".to_owned(),
+                (Some(adapter), _) => adapter.to_string(),
+            },
+        }
+    }
+
+    /// For people.
+    pub fn line(&self) -> String {
+        let size = |bytes| text::bytes(Bytes(bytes));
+        format!(
+            "{} of memory, {} of files, {} of stdout, {} of input; tensors of version {} on {}",
+            size(self.memory),
+            size(self.files),
+            size(self.stdout),
+            size(self.inputs),
+            self.tensor_ops,
+            self.tensors_on,
+        )
+    }
+}
+
 /// A host: `samebit/host/1`, and in lists `samebit/hosts/1`.
 #[derive(Serialize)]
 pub struct HostView {
@@ -333,6 +416,7 @@ pub struct HostView {
     operator: String,
     ask: u64,
     slots: u16,
+    offer: OfferView,
     busy: u32,
     balance: u64,
     bond_free: u64,
@@ -360,6 +444,7 @@ impl HostView {
             operator: host.operator.to_string(),
             ask: host.ask.0,
             slots: host.slots,
+            offer: OfferView::new(&host.offer),
             busy: host.busy,
             balance: balance.0,
             bond_free: host.bond_free.0,
@@ -379,11 +464,12 @@ impl HostView {
         (name.len(), name)
     }
 
-    /// The line's cells: host, ask, slots, bond free, bond locked, upheld, declined, lost, slashed, state.
-    pub fn cells(&self) -> [String; 10] {
+    /// The line's cells: host, ask, what computes tensors, slots, bond free, bond locked, upheld, declined, lost, slashed, state.
+    pub fn cells(&self) -> [String; 11] {
         [
             self.name.clone().unwrap_or_else(|| short(&self.account)),
             self.ask.to_string(),
+            self.offer.tensors_on.clone(),
             format!("{}/{}", self.busy, self.slots),
             text::credits(MicroCredits(self.bond_free)),
             text::credits(MicroCredits(self.bond_locked)),
@@ -417,6 +503,7 @@ impl HostView {
                 self.excluded_until.map_or_else(|| self.state().to_owned(), |t| format!("excluded to {}", until(t))),
             ),
             ("ask", format!("{} micro-credits per million fuel", self.ask)),
+            ("offers", self.offer.line()),
             ("runs at once", format!("{}, {} now", self.slots, self.busy)),
             ("balance", money(self.balance)),
             ("bond free", money(self.bond_free)),

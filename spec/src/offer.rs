@@ -153,7 +153,10 @@ impl fmt::Display for TensorNeed {
         match self {
             Self::Any => f.write_str("anything"),
             Self::Cpu => f.write_str("a processor"),
-            Self::Adapter(least) => least.fmt(f),
+            Self::Adapter(AdapterOffer { class: AdapterClass::Discrete, kinds }) => {
+                write!(f, "{} for {kinds}", AdapterClass::Discrete)
+            }
+            Self::Adapter(AdapterOffer { class, kinds }) => write!(f, "{class} or better for {kinds}"),
         }
     }
 }

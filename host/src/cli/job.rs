@@ -149,7 +149,7 @@ pub fn record<'a>(network: &'a Network, id: &JobId) -> Result<&'a JobRecord, Fai
 pub fn print(context: &Context, network: &Network, id: &JobId, unit: Option<u32>, ui: &Ui) -> Outcome {
     let record = record(network, id)?;
     let names = context.names();
-    let mut view = JobView::new(id, record, &network.task_name(&record.spec.task), &names);
+    let mut view = JobView::new(id, record, network.task(&record.spec.task), &names);
     if let Some(unit) = unit {
         unit_of(record, id, unit)?;
         view = view.only(unit);

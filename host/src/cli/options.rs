@@ -1,7 +1,11 @@
 //! Options that `run` and `job submit` share, so that what runs here can be ordered with the same words.
 
 use clap::builder::RangedU64ValueParser;
-use samebit_spec::param;
+use samebit_spec::{
+    offer::{AdapterClass, AdapterOffer, Kinds, TensorNeed},
+    param,
+};
+use std::path::PathBuf;
 
 /// Fuel of a run or a step.
 pub fn fuel() -> RangedU64ValueParser {
@@ -11,6 +15,39 @@ pub fn fuel() -> RangedU64ValueParser {
 /// Bytes of linear memory.
 pub fn memory() -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(1..=param::MEMORY_MAX.0)
+}
+
+/// Bytes of files that a run writes.
+pub fn files() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=param::FILES_MAX.0)
+}
+
+/// Bytes of the files of an input.
+pub fn inputs() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=param::INPUTS_MAX.0)
+}
+
+/// What must compute tensors: `any`, `cpu`, or an adapter with its kinds, as in `gpu:f32,i8`.
+pub fn tensors(text: &str) -> Result<TensorNeed, String> {
+    let (word, kinds) = text.split_once(':').map_or((text, None), |(word, kinds)| (word, Some(kinds)));
+    let class = match word {
+        "any" | "cpu" if kinds.is_some() => return Err(format!("{word} is of no kind")),
+        "any" => return Ok(TensorNeed::Any),
+        "cpu" => return Ok(TensorNeed::Cpu),
+        "adapter" => AdapterClass::Software,
+        "gpu" => AdapterClass::Integrated,
+        "discrete" => AdapterClass::Discrete,
+        _ => {
+            return Err(
+                "expected any, cpu, adapter, gpu or discrete, the last three with kinds as in gpu:f32,i8".into()
+            );
+        }
+    };
+    let mut asked = Kinds::default();
+    for kind in kinds.unwrap_or("f32").split(',') {
+        asked = asked.with(Kinds::named(kind).ok_or_else(|| format!("{kind:?} is no kind: f32, f16, i8"))?);
+    }
+    Ok(TensorNeed::Adapter(AdapterOffer { class, kinds: asked }))
 }
 
 /// Micro-credits per million fuel.
@@ -29,6 +66,22 @@ pub fn seed(digits: &str) -> Result<[u8; 32], String> {
         }
         _ => Err("expected up to 64 hexadecimal digits".to_owned()),
     }
+}
+
+/// A path below a unit's input.
+pub fn below_input(text: &str) -> Result<String, String> {
+    let sound = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if text.split('/').all(sound) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a path below /in, such as texts".into())
+    }
+}
+
+/// `NAME=PATH`: what every unit gets.
+pub fn shared(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("expected NAME=PATH")?;
+    Ok((below_input(name)?, PathBuf::from(path)))
 }
 
 /// `NAME=VALUE`.
@@ -63,6 +116,28 @@ mod tests {
         assert_eq!(seed(&"11".repeat(32)), Ok([0x11; 32]));
         for bad in ["xy", &"00".repeat(33), "-1", "\u{e9}"] {
             assert!(seed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_every_unit_gets_has_a_place_below_its_input() {
+        assert_eq!(shared("model=a/b=c"), Ok(("model".to_owned(), PathBuf::from("a/b=c"))));
+        assert_eq!(shared("deep/er=x"), Ok(("deep/er".to_owned(), PathBuf::from("x"))));
+        for bad in ["model", "=x", "/model=x", "../model=x", "a//b=x", "a/=x", ".=x"] {
+            assert!(shared(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_computes_tensors_is_a_word_and_kinds() {
+        let adapter = |class, kinds| Ok(TensorNeed::Adapter(AdapterOffer { class, kinds }));
+        assert_eq!(tensors("any"), Ok(TensorNeed::Any));
+        assert_eq!(tensors("cpu"), Ok(TensorNeed::Cpu));
+        assert_eq!(tensors("adapter"), adapter(AdapterClass::Software, Kinds::F32));
+        assert_eq!(tensors("gpu:f16,i8"), adapter(AdapterClass::Integrated, Kinds(6)));
+        assert_eq!(tensors("discrete:f32,f16,i8"), adapter(AdapterClass::Discrete, Kinds::ALL));
+        for bad in ["", "tpu", "gpu:", "gpu:f64", "gpu:f32,", "cpu:f32", "any:f32"] {
+            assert!(tensors(bad).is_err(), "{bad}");
         }
     }
 
