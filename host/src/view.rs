@@ -5,13 +5,16 @@
 use crate::text;
 use samebit_market::{summary, words};
 use samebit_spec::{
+    audit::Audit,
     id::JobId,
-    job::{Closing, CustodyRefusal, HostRecord, JobPhase, JobRecord, RunPhase, RunRecord, UnitPhase, UnitRecord},
+    job::{
+        Closing, CustodyRefusal, HostRecord, JobPhase, JobRecord, RunPhase, RunRecord, RunRole, UnitPhase, UnitRecord,
+    },
     offer::Offer,
     receipt::Receipt,
     sign::PublicKey,
     task::TaskManifest,
-    unit::{Bytes, Fuel, MicroCredits},
+    unit::{BasisPoints, Bytes, Fuel, MicroCredits},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +61,8 @@ pub struct JobView {
     escrow: u64,
     paid: u64,
     bond_per_run: u64,
+    audit: u16,
+    sealed: bool,
     units: Vec<UnitView>,
 }
 
@@ -96,7 +101,8 @@ pub struct UnitView {
     fuel: Option<u64>,
     steps: Option<u32>,
     disputed: bool,
-    reruns: usize,
+    audit: &'static str,
+    referees: usize,
     escrow: u64,
     runs: Vec<RunView>,
 }
@@ -107,6 +113,7 @@ pub struct RunView {
     attempt: usize,
     host: String,
     name: Option<String>,
+    role: &'static str,
     phase: &'static str,
     drawn_at: u64,
     commitment: Option<String>,
@@ -158,7 +165,11 @@ pub fn closing(phase: &JobPhase) -> Option<String> {
 /// What a unit's result is worth: `pending`, `provisional`, `final`, or `none` when there will be none.
 pub fn unit_standing(phase: &UnitPhase) -> &'static str {
     match phase {
-        UnitPhase::Placing | UnitPhase::Running | UnitPhase::Revealing { .. } => "pending",
+        UnitPhase::Placing
+        | UnitPhase::Running
+        | UnitPhase::Sealed { .. }
+        | UnitPhase::Drawing { .. }
+        | UnitPhase::Revealing { .. } => "pending",
         UnitPhase::Agreed { .. } => "provisional",
         UnitPhase::Final { .. } => "final",
         UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => "none",
@@ -177,10 +188,19 @@ pub fn is_disputed(unit: &UnitRecord) -> bool {
     shown.len() > 1 || unit.runs.iter().any(|run| matches!(run.phase, RunPhase::Slashed | RunPhase::Unrevealed))
 }
 
-/// Hosts that were drawn beyond the replicas to decide between receipts.
-fn reruns(record: &JobRecord, unit: &UnitRecord) -> usize {
-    let counted = unit.runs.iter().filter(|run| run.receipt.is_some() || run.phase.is_alive()).count();
-    if is_disputed(unit) { counted.saturating_sub(usize::from(record.spec.replicas)) } else { 0 }
+/// Hosts that were drawn to decide between receipts, those aside who never showed one.
+fn referees(unit: &UnitRecord) -> usize {
+    let counted = unit.runs.iter().filter(|run| run.receipt.is_some() || run.phase.is_alive());
+    counted.filter(|run| run.role == RunRole::Referee).count()
+}
+
+/// What is known of the unit's audit.
+const fn audit(unit: &UnitRecord) -> &'static str {
+    match unit.audit {
+        Audit::Undrawn => "undrawn",
+        Audit::Spared { .. } => "spared",
+        Audit::Ordered { .. } => "ordered",
+    }
 }
 
 impl JobView {
@@ -222,10 +242,12 @@ impl JobView {
             escrow: record.escrow.0,
             paid: record.paid.0,
             bond_per_run: record.bond.0,
+            audit: spec.audit.0,
+            sealed: spec.seal.is_some(),
             units: (0..)
                 .zip(&record.units)
                 .zip(&spec.units)
-                .map(|((at, unit), input)| UnitView::new(at, input.id.to_string(), record, unit, names))
+                .map(|((at, unit), input)| UnitView::new(at, input.id.to_string(), unit, names))
                 .collect(),
         }
     }
@@ -241,6 +263,18 @@ impl JobView {
         self.units.iter().filter_map(|unit| unit.outcome.as_deref()).any(|outcome| outcome != "exited 0")
     }
 
+    fn checked(&self) -> String {
+        let compared = match self.replicas {
+            1 => String::from("one host, compared with nobody"),
+            count => format!("{count} hosts, compared"),
+        };
+        match self.audit {
+            0 if self.replicas == 1 => String::from("unassured: one host is believed"),
+            0 => format!("{compared}; never audited"),
+            share => format!("{compared}; audited blind with a chance of {}", BasisPoints(share)),
+        }
+    }
+
     /// For people.
     pub fn text(&self, names: &Names) -> String {
         let buyer = self.buyer.parse().map_or_else(|_| self.buyer.clone(), |key: PublicKey| names.of(&key));
@@ -253,6 +287,7 @@ impl JobView {
             ("state", state),
             ("results", self.standing.to_owned()),
             ("price", format!("{} micro-credits per million fuel, to {}", self.price, each(self.replicas))),
+            ("checked", self.checked()),
             ("needs", self.needs.line()),
             ("paid", format!("{} credits", text::credits(MicroCredits(self.paid)))),
             ("escrow", format!("{} credits", text::credits(MicroCredits(self.escrow)))),
@@ -269,7 +304,7 @@ impl JobView {
                     if first { unit.unit.to_string() } else { String::new() },
                     if first { unit.label() } else { String::new() },
                     run.name.clone().unwrap_or_else(|| short(&run.host)),
-                    run.phase.to_owned(),
+                    if run.role == "replica" { run.phase.to_owned() } else { format!("{}, {}", run.role, run.phase) },
                     run.receipt.as_deref().map(short).unwrap_or_default(),
                     run.outcome.clone().unwrap_or_default(),
                     run.fuel.map(|fuel| text::fuel(Fuel(fuel))).unwrap_or_default(),
@@ -283,7 +318,7 @@ impl JobView {
 }
 
 impl UnitView {
-    fn new(at: u32, input: String, record: &JobRecord, unit: &UnitRecord, names: &Names) -> Self {
+    fn new(at: u32, input: String, unit: &UnitRecord, names: &Names) -> Self {
         let receipt = summary::upheld_receipt(unit);
         Self {
             unit: at,
@@ -296,7 +331,8 @@ impl UnitView {
             fuel: receipt.map(|receipt| receipt.fuel.0),
             steps: receipt.map(|receipt| receipt.steps),
             disputed: is_disputed(unit),
-            reruns: reruns(record, unit),
+            audit: audit(unit),
+            referees: referees(unit),
             escrow: unit.escrow.0,
             runs: unit.runs.iter().enumerate().map(|(attempt, run)| RunView::new(attempt, run, names)).collect(),
         }
@@ -314,6 +350,7 @@ impl RunView {
             attempt,
             host: run.host.to_string(),
             name: names.get(&run.host),
+            role: words::run_role(run.role),
             phase: words::run_phase(run.phase),
             drawn_at: run.drawn_at.0,
             commitment: run.commitment.map(|commitment| commitment.to_string()),

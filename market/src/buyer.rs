@@ -45,7 +45,8 @@ impl BuyerAgent {
     ) -> Vec<Body> {
         let mut bodies = Vec::new();
         let mut awaited = BTreeMap::new();
-        for (job, record) in jobs.filter(|(_, record)| record.spec.buyer == self.account && record.spec.seal.is_some()) {
+        for (job, record) in jobs.filter(|(_, record)| record.spec.buyer == self.account && record.spec.seal.is_some())
+        {
             let Ok(units) = u32::try_from(record.units.len()) else { continue };
             for (unit, _) in
                 (0..units).zip(&record.units).filter(|(_, unit)| matches!(unit.phase, UnitPhase::Drawing { .. }))

@@ -236,7 +236,7 @@ mod tests {
         job::JobSpec,
         offer::Needs,
         param::{self, Params},
-        unit::{Bytes, FuelPrice},
+        unit::{BasisPoints, Bytes, FuelPrice},
     };
 
     #[test]
@@ -261,6 +261,8 @@ mod tests {
             needs: Needs { inputs: Bytes(3), ..Needs::default() },
             step_budget: param::STEP_BUDGET_DEFAULT,
             replicas: 2,
+            audit: BasisPoints(0),
+            seal: None,
             price: FuelPrice(1),
             deadline: Millis(60_000),
             params: Params::DEVNET.id(),

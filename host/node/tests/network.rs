@@ -29,7 +29,7 @@ use samebit_spec::{
     sign::{Domain, Signature, SignatureError, Signer},
     task::{TaskForm, TaskManifest},
     tensor::{Graph, Node, Op, Plan},
-    unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, MicroCredits, Millis, Time},
     wire,
 };
 use std::{
@@ -213,6 +213,8 @@ fn spec(task: TaskId, units: Vec<TreeRef>) -> JobSpec {
         needs: Needs { inputs: Bytes(1 << 30), ..Needs::default() },
         step_budget: param::STEP_BUDGET_DEFAULT,
         replicas: 2,
+        audit: BasisPoints(0),
+        seal: None,
         price: FuelPrice(10),
         deadline: Millis(60_000),
         params: Params::DEVNET.id(),

@@ -13,14 +13,15 @@ use crate::{
 };
 use clap::value_parser;
 use samebit_blobs::BlobStore;
+use samebit_market::plan::{self, Plan, Risk};
 use samebit_spec::{
     content::{BlobRef, Tree, TreeFile, TreeRef},
     execution::Limits,
-    id::TaskId,
+    id::{AuditSeal, TaskId},
     job::JobSpec,
     offer::{Needs, TensorNeed},
     param,
-    unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, MicroCredits, Millis},
 };
 use std::{
     collections::BTreeSet,
@@ -40,6 +41,7 @@ Examples:
   samebit job submit hello.wasm --wait                publishes the module first, when it is new
   samebit job submit census --units-from crates/      a unit for each entry of the folder
   samebit job submit embed --units-from texts/ --into texts --with input=ask.json --with model=minilm/ --tensor gpu
+  samebit job submit census --input src/ --at-risk 50 --wait     as many hosts and audits as 50 credits at risk need
   samebit job submit census --input src/ --replicas 3 --seed 00ff -- --verbose")]
 pub struct SubmitArgs {
     /// The task: a prefix of its id, its name, a .wasm module or a project's folder.
@@ -60,6 +62,17 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "K", default_value_t = param::REPLICAS_DEFAULT)]
     #[arg(value_parser = value_parser!(u8).range(1..=i64::from(param::REPLICAS_MAX)))]
     replicas: u8,
+    /// Chance that a unit is run once more, blind, by a host drawn after its own are bound: as 5% or 0.5%.
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = options::share)]
+    audit: BasisPoints,
+    /// What a wrong result of a unit is worth to somebody, in credits: hosts and audits are chosen so that lying does not pay.
+    ///
+    /// Reckons with one liar who holds a fifth of all bond. Refused when bonds do not cover it. With --replicas, at least so many.
+    #[arg(long, value_name = "CREDITS", conflicts_with = "audit", value_parser = options::credits)]
+    at_risk: Option<MicroCredits>,
+    /// Of that, what they gain already when you act on a result before it is final.
+    #[arg(long, value_name = "CREDITS", requires = "at_risk", value_parser = options::credits)]
+    acted_on: Option<MicroCredits>,
     /// Micro-credits per million fuel, paid to each host.
     #[arg(long, default_value_t = param::PRICE_DEFAULT.0, value_parser = options::price())]
     price: u64,
@@ -126,6 +139,7 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
         return Err(Failure::new(Exit::Usage, format!("--tensor: {} computes no tensors", network.task_name(&task)))
             .help("leave it out"));
     }
+    let assured = assure(&network, &args, ui)?;
     let state = network.state();
     let buyer = key.public();
     let spec = JobSpec {
@@ -139,7 +153,10 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
         limits: Limits { fuel: Fuel(args.fuel), memory: Bytes(args.memory), ..Limits::default() },
         needs: Needs { inputs: largest, tensors: args.tensor },
         step_budget: Fuel(args.step_budget.min(args.fuel)),
-        replicas: args.replicas,
+        replicas: assured.replicas,
+        audit: assured.audit,
+        // The order's own is made where its nonce is known.
+        seal: (args.wait && assured.audit.0 > 0).then(AuditSeal::default),
         price: FuelPrice(args.price),
         deadline: Millis(args.deadline.saturating_mul(1000)),
         params: state.params().id(),
@@ -284,6 +301,38 @@ fn keep(
 fn moved(tree: &Tree, name: &str, is_file: bool) -> Vec<TreeFile> {
     let at = |file: &TreeFile| if is_file { name.to_owned() } else { format!("{name}/{}", file.path) };
     tree.files().iter().map(|file| TreeFile { path: at(file), blob: file.blob }).collect()
+}
+
+/// How many hosts and audits the order asks for.
+fn assure(network: &Network, args: &SubmitArgs, ui: &Ui) -> Result<Plan, Failure> {
+    let runs = u32::from(args.replicas) * 10_000 + u32::from(args.audit.0);
+    let Some(value) = args.at_risk else { return Ok(Plan { replicas: args.replicas, audit: args.audit, runs }) };
+    let params = network.state().params();
+    let Some(reward) = FuelPrice(args.price).cost(Fuel(args.fuel)) else {
+        return Err(
+            Failure::new(Exit::Refused, "a run's reward is more than there is money").help("lower --fuel or --price")
+        );
+    };
+    let risk = Risk { value, provisional: args.acted_on.unwrap_or_default().min(value), ..Risk::default() };
+    let plan = plan::plan(reward, args.replicas, params, &risk).map_err(|uncovered| {
+        let most = text::credits(uncovered.covered);
+        Failure::new(
+            Exit::Refused,
+            format!(
+                "--at-risk {}: bonds cover at most {most} credits a unit, with {} and every unit audited",
+                text::credits(uncovered.value),
+                text::count(uncovered.replicas.into(), "host"),
+            ),
+        )
+        .help("split the work so that less hangs on a unit, or raise --price or --fuel: a run's bond is a multiple of what it earns")
+    })?;
+    ui.note(format!(
+        "for {} credits at risk: {} a unit, each audited with a chance of {}",
+        text::credits(value),
+        text::count(plan.replicas.into(), "host"),
+        plan.audit
+    ));
+    Ok(plan)
 }
 
 /// Says what the job may cost, and refuses it here when the ledger would.

@@ -4,6 +4,7 @@ use clap::builder::RangedU64ValueParser;
 use samebit_spec::{
     offer::{AdapterClass, AdapterOffer, Kinds, TensorNeed},
     param,
+    unit::{BasisPoints, MicroCredits},
 };
 use std::path::PathBuf;
 
@@ -48,6 +49,29 @@ pub fn tensors(text: &str) -> Result<TensorNeed, String> {
         asked = asked.with(Kinds::named(kind).ok_or_else(|| format!("{kind:?} is no kind: f32, f16, i8"))?);
     }
     Ok(TensorNeed::Adapter(AdapterOffer { class, kinds: asked }))
+}
+
+/// A share with at most two digits after the point, as `5%` or `0.25%`.
+pub fn share(text: &str) -> Result<BasisPoints, String> {
+    let expected = || String::from("expected a share, as 5% or 0.25%");
+    let number = text.strip_suffix('%').ok_or_else(expected)?;
+    let points = decimal(number, 2).ok_or_else(expected)?;
+    u16::try_from(points).ok().filter(|points| *points <= 10_000).map(BasisPoints).ok_or_else(expected)
+}
+
+/// Credits with at most six digits after the point.
+pub fn credits(text: &str) -> Result<MicroCredits, String> {
+    decimal(text, 6).map(MicroCredits).ok_or_else(|| String::from("expected credits, as 50 or 0.5"))
+}
+
+/// A decimal number in units of its last digit, of which there may be `digits` after the point.
+fn decimal(text: &str, digits: usize) -> Option<u64> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let sound = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !sound(whole) || !sound(rest) || rest.len() > digits {
+        return None;
+    }
+    format!("{whole}{rest:0<digits$}").parse().ok()
 }
 
 /// Micro-credits per million fuel.
@@ -116,6 +140,21 @@ mod tests {
         assert_eq!(seed(&"11".repeat(32)), Ok([0x11; 32]));
         for bad in ["xy", &"00".repeat(33), "-1", "\u{e9}"] {
             assert!(seed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn shares_and_credits_are_decimals() {
+        assert_eq!(share("5%"), Ok(BasisPoints(500)));
+        assert_eq!(share("0.25%"), Ok(BasisPoints(25)));
+        assert_eq!(share("100%"), Ok(BasisPoints(10_000)));
+        for bad in ["5", "100.01%", "0.001%", "-1%", "%", ".5%", "1e2%"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+        assert_eq!(credits("0.5"), Ok(MicroCredits(500_000)));
+        assert_eq!(credits("50"), Ok(MicroCredits(50_000_000)));
+        for bad in ["", "-1", "1.0000001", "99999999999999999999", "1,5"] {
+            assert!(credits(bad).is_err(), "{bad}");
         }
     }
 

@@ -336,7 +336,7 @@ mind! {
 mind! {
     /// Of one owner: all replicas of a unit lie alike when no stranger is among them, and an auditor or referee of theirs
     /// says the same.
-    ColludingReplicas, "colluding-replicas", Poorer {
+    ColludingReplicas, "colluding-replicas", PoorerTogether {
         fn show(&mut self, case: &Case<'_>, truth: Receipt) -> Receipt {
             collude(case, truth)
         }
@@ -523,4 +523,3 @@ pub fn bond_of(name: &str, usual: MicroCredits) -> MicroCredits {
         _ => usual,
     }
 }
-

@@ -2,7 +2,6 @@
 //! `spec/04-verification.md`, section 11, held against it.
 
 use crate::{
-    adversary::Claim,
     boinc,
     scene::STRICT,
     world::{End, Plan, REWARD, run, truth},
@@ -73,14 +72,15 @@ pub fn world(replicas: u8, audit: BasisPoints, adversary: f64, jobs: u64, seed: 
 /// One row, of about `jobs` times two and a half units.
 #[must_use]
 pub fn measure(tier: &'static str, replicas: u8, adversary: f64, jobs: u64, seed: u64) -> Row {
-    let audit = plan::least_audit(replicas, MicroCredits(REWARD), &STRICT, &Risk::default()).unwrap_or(BasisPoints(10_000));
+    let audit =
+        plan::least_audit(replicas, MicroCredits(REWARD), &STRICT, &Risk::default()).unwrap_or(BasisPoints(10_000));
     let end = run(&world(replicas, audit, adversary, jobs, seed));
     assert_eq!(end.broken, None, "{}", end.table());
     row(tier, replicas, audit, adversary, &end)
 }
 
 fn row(tier: &'static str, replicas: u8, audit: BasisPoints, adversary: f64, end: &End) -> Row {
-    let cabal: Vec<_> = end.hosts.iter().filter(|host| host.claim == Claim::Poorer).collect();
+    let cabal: Vec<_> = end.hosts.iter().filter(|host| host.name == "colluding-replicas").collect();
     let mut counts = Counts::default();
     for (id, job) in end.state.jobs() {
         for (unit, number) in job.units.iter().zip(0..) {
@@ -107,6 +107,11 @@ fn row(tier: &'static str, replicas: u8, audit: BasisPoints, adversary: f64, end
     let lie = k * ((1.0 - found) - found * decided * bond - 0.8);
     let others = runs as f64 - k * lied;
     let expected = (lie * lied + 0.2 * others.max(0.0)) / (runs.max(1)) as f64;
+    let profit = profit as f64 / reward / (runs.max(1)) as f64;
+    // What varies is how many lies are found: each costs the bonds of all.
+    let chance = found * decided;
+    let spread = k * bond * (lied * chance * (1.0 - chance)).sqrt() / (runs.max(1)) as f64;
+    let drift = if lied > 0.0 { (profit - expected).abs() / spread.max(0.01) } else { 0.0 };
     Row {
         tier,
         replicas,
@@ -115,9 +120,9 @@ fn row(tier: &'static str, replicas: u8, audit: BasisPoints, adversary: f64, end
         overhead: end.spent as f64 / (end.useful.max(1)) as f64,
         records: end.entries as f64 / (end.finals + end.without).max(1) as f64,
         undetected: end.lies_final as f64 / (end.finals.max(1)) as f64,
-        profit: profit as f64 / reward / (runs.max(1)) as f64,
+        profit,
         expected,
-        sigmas: off(counts.believed, 1.0 - found).max(off(counts.slashed, found * decided)),
+        sigmas: off(counts.believed, 1.0 - found).max(off(counts.slashed, chance)).max(drift),
         lied: counts.lied,
         slashed: counts.slashed,
         believed: counts.believed,

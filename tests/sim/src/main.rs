@@ -63,7 +63,8 @@ fn command(args: &[String]) -> Result<(), String> {
 }
 
 fn one(name: &str, seed: u64) -> Result<(), String> {
-    let plan = scene::of(name, seed).ok_or_else(|| format!("no adversary is called {name:?}; see `cargo xtask sim list`"))?;
+    let plan =
+        scene::of(name, seed).ok_or_else(|| format!("no adversary is called {name:?}; see `cargo xtask sim list`"))?;
     let end = world::run(&plan);
     print!("{}", end.table());
     println!("events {}", hex(&end.events));
@@ -95,7 +96,8 @@ fn seeds(count: u64) -> Result<(), String> {
 fn speed(hosts: u64) -> Result<(), String> {
     let mut plan = world::Plan::honest(usize::try_from(hosts).map_err(|_| "too many hosts")?, 1);
     // All hosts busy with runs of minutes, under the windows of a public network.
-    (plan.jobs, plan.patience, plan.at_once, plan.replicas) = (hosts * 8, 0, usize::try_from(hosts / 4).unwrap_or(1), Some(2));
+    (plan.jobs, plan.patience, plan.at_once, plan.replicas) =
+        (hosts * 8, 0, usize::try_from(hosts / 4).unwrap_or(1), Some(2));
     plan.work = (600_000, 1_200_000);
     plan.audit = samebit_spec::unit::BasisPoints(1_000);
     plan.params = samebit_spec::param::Params::PUBLIC;
@@ -106,7 +108,10 @@ fn speed(hosts: u64) -> Result<(), String> {
     let virtual_s = end.took as f64 / 1e3;
     println!(
         "{hosts} hosts, {} jobs, {} entries, {} blocks: {virtual_s:.0} virtual s in {real:.2} s, {:.0} times real time",
-        end.jobs, end.entries, end.blocks.len(), virtual_s / real
+        end.jobs,
+        end.entries,
+        end.blocks.len(),
+        virtual_s / real
     );
     end.broken.map_or(Ok(()), Err)
 }

@@ -58,7 +58,8 @@ pub fn of(name: &str, seed: u64) -> Option<Plan> {
         "eclipse" => {
             place(&mut plan, 1, name);
             // Shorter than the time to reveal, longer than the time to accept.
-            let cut = |n: u64| Cut { host: turn(0), from: n * 15_000, to: n * 15_000 + 6_000, outward: n.is_multiple_of(2) };
+            let cut =
+                |n: u64| Cut { host: turn(0), from: n * 15_000, to: n * 15_000 + 6_000, outward: n.is_multiple_of(2) };
             plan.cuts = (0..40).map(cut).collect();
         }
         "power-cut" => {

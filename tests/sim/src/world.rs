@@ -244,7 +244,8 @@ impl End {
         table += "host  kind                      gain  upheld  slashed  lost  declined\n";
         for (n, HostEnd { name, gain, tally, .. }) in self.hosts.iter().enumerate() {
             let HostTally { upheld, declined, lost, slashed } = tally;
-            let _ = writeln!(table, "h{n:<4} {name:<20} {gain:>9}  {upheld:>6}  {slashed:>7}  {lost:>4}  {declined:>8}");
+            let _ =
+                writeln!(table, "h{n:<4} {name:<20} {gain:>9}  {upheld:>6}  {slashed:>7}  {lost:>4}  {declined:>8}");
         }
         let _ = writeln!(table, "buyer {:>25}", self.buyer_gain);
         table
@@ -465,7 +466,8 @@ impl<'a> World<'a> {
 
     /// When the validator makes a block though nobody writes.
     fn wake(&self) -> Option<Time> {
-        let at = self.state().next_timer()?.max(self.now);
+        let due = if self.state().wants_block() { Some(self.now) } else { self.state().next_timer() };
+        let at = due?.max(self.now);
         Some(self.plan.outage.map_or(at, |(from, to)| {
             let (from, to) = (START.after(Millis(from)), START.after(Millis(to)));
             if at >= from && at < to { to } else { at }
@@ -849,7 +851,8 @@ impl<'a> World<'a> {
                     let shown = run.receipt.as_ref().map(Receipt::id);
                     let votes = unit.runs.iter().filter(|other| other.receipt.as_ref().map(Receipt::id) == standing);
                     if shown.is_none() || shown == standing || votes.count() < 2 {
-                        broken = Some(format!("whoever is slashed has shown what others contradict: unit {n} of {job}"));
+                        broken =
+                            Some(format!("whoever is slashed has shown what others contradict: unit {n} of {job}"));
                     }
                 }
             }
@@ -861,7 +864,10 @@ impl<'a> World<'a> {
     fn end(mut self) -> End {
         let took = self.elapsed();
         self.broken = self.broken.take().or_else(|| {
-            self.state().check().err().map(|violation| format!("money is conserved, bonds are those of runs: {violation}"))
+            self.state()
+                .check()
+                .err()
+                .map(|violation| format!("money is conserved, bonds are those of runs: {violation}"))
         });
         let blocks = self.store.0.take();
         let (broken, entries, jobs) = (self.broken.take(), self.entries, self.posted);
