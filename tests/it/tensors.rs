@@ -87,6 +87,30 @@ fn jobs_land_on_the_adapters_that_they_ask_for_and_every_host_has_the_same_recei
     net.verify();
 }
 
+/// No adapter fails the gate at will, so its report says that one did: what an earlier run found is believed.
+#[test]
+fn what_an_adapter_failed_the_gate_for_is_not_advertised_and_bench_and_doctor_say_why() {
+    if !has_adapter() {
+        return;
+    }
+    let home = Home::new();
+    home.run(&["host", "bench", "--side", "16"]).code(0);
+    let gates: Vec<PathBuf> =
+        fs::read_dir(home.path().join("home/gates")).expect("kept").map(|gate| gate.expect("read").path()).collect();
+    for path in &gates {
+        let mut report: Value = serde_json::from_slice(&read(path)).expect("JSON");
+        report["choice"]["f16"] = Value::Null;
+        report["refused"] = serde_json::json!({"f16": "barrier: \"MatMul f16\" has other bits"});
+        fs::write(path, report.to_string()).expect("written");
+    }
+    let bench = home.run(&["host", "bench", "--side", "16"]).code(0).text();
+    let advertised = bench.lines().find(|line| line.contains("--tensor-backend gpu:0")).expect("said");
+    assert!(advertised.ends_with("for f32, i8"), "{bench}");
+    assert!(bench.contains("not f16: barrier: \"MatMul f16\" has other bits"), "{bench}");
+    let doctor = home.run(&["doctor"]).text();
+    assert!(doctor.contains("offers f32, i8; not f16: barrier"), "{doctor}");
+}
+
 /// Six layers of a real model, on the adapter with the recorded bits of the processor.
 #[test]
 fn a_real_model_has_the_bits_of_the_processor_on_an_adapter() {
@@ -107,7 +131,11 @@ fn a_real_model_has_the_bits_of_the_processor_on_an_adapter() {
     fs::copy(letters.join("input/texts/machines.txt"), input.join("texts/machines.txt")).expect("copied");
     let (input, module) = (input.display().to_string(), guest("embed").display().to_string());
     let run = |backend: &str| {
-        let mut view = home.json(&["run", "--tensor-backend", backend, "--out", backend, "--input", &input, &module]);
+        // A processor that plays a GPU takes its time.
+        let args = ["-o", "json", "run", "--tensor-backend", backend, "--out", backend, "--input", &input, &module];
+        let output = home.command(&args).output().expect("the program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut view: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         view["engine"] = Value::Null;
         (view, read(&home.path().join(backend).join("vectors.f32")))
     };
