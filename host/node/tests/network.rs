@@ -21,7 +21,7 @@ use samebit_spec::{
     entry::{Body, Entry, SignedEntry},
     execution::{Limits, TensorOps},
     id::{BlobId, JobId, TaskId},
-    job::{Closing, CustodyRefusal, HostRecord, HostTally, JobPhase, JobSpec, RunPhase, UnitPhase},
+    job::{Closing, CustodyRefusal, HostRecord, HostTally, JobPhase, JobSpec, RunPhase, RunRole, UnitPhase},
     message::{BlobAnswer, BlobRequest, Request, Response},
     offer::{AdapterClass, AdapterOffer, Kinds, Needs, Offer, TensorNeed},
     param::{self, Params},
@@ -273,6 +273,35 @@ fn a_job_is_published_run_by_two_hosts_agreed_on_and_paid() {
     assert!(again.state().jobs().contains_key(&job), "the cache was replayed");
     again.sync().unwrap();
     assert!(again.state().height() > samebit_spec::unit::Height::ZERO && head != Default::default());
+}
+
+/// One replica, audited for certain, and the one host that lies among four is found in each unit that it is drawn for.
+#[test]
+fn one_replica_that_lies_is_found_by_a_blind_audit() {
+    let network = Network::start(&[Conduct::WrongOutput, Conduct::Honest, Conduct::Honest, Conduct::Honest]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let units: Vec<_> = (0..8).map(|n| input(&store, &format!("unit {n}"))).collect();
+    client.push_trees(&store, &units, |_, _| ()).unwrap();
+    let liar = key(HOSTS).public();
+    let job = post(&mut client, JobSpec { replicas: 1, audit: BasisPoints(10_000), ..spec(task, units) });
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+
+    let state = client.sync().unwrap();
+    let record = &state.jobs()[&job];
+    for unit in &record.units {
+        assert!(matches!(unit.phase, UnitPhase::Final { .. }), "{:?}", unit.phase);
+        assert!(unit.audit.is_ordered());
+        let audits: Vec<_> = unit.runs.iter().filter(|run| run.role == RunRole::Audit).collect();
+        assert!(audits.iter().any(|run| run.receipt.is_some()), "{:?}", unit.runs);
+        let drawn = |role| unit.runs.iter().filter(|run| run.role == role).map(|run| run.drawn_at).min();
+        assert!(drawn(RunRole::Audit) > drawn(RunRole::Replica), "an auditor is drawn after the replica is bound");
+    }
+    let runs = || record.units.iter().flat_map(|unit| &unit.runs);
+    assert!(runs().filter(|run| run.receipt.is_some()).count() >= 16);
+    assert!(runs().all(|run| run.host == liar || run.phase != RunPhase::Slashed));
+    assert!(runs().all(|run| run.host != liar || run.phase != RunPhase::Upheld));
+    state.check().unwrap();
 }
 
 #[test]
