@@ -214,12 +214,21 @@ impl Devnet {
     #[track_caller]
     #[must_use]
     pub fn up(hosts: usize, cheats: &[&str]) -> Self {
+        let cheats: Vec<&str> = cheats.iter().flat_map(|cheat| ["--cheat", cheat]).collect();
+        Self::up_with(hosts, &cheats)
+    }
+
+    /// Starts one with `hosts` hosts and further options of `devnet up`.
+    ///
+    /// # Panics
+    /// When it is not up within [`PATIENCE`].
+    #[track_caller]
+    #[must_use]
+    pub fn up_with(hosts: usize, options: &[&str]) -> Self {
         let home = Home::new();
         let hosts = hosts.to_string();
         let mut args = vec!["-o", "jsonl", "devnet", "up", "--foreground", "--lifeline", "--hosts", &hosts];
-        for cheat in cheats {
-            args.extend(["--cheat", cheat]);
-        }
+        args.extend(options);
         let mut supervisor = home
             .command(&args)
             .stdin(Stdio::piped())

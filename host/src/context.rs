@@ -10,6 +10,7 @@ use crate::{
 };
 use samebit_blobs::{BlobError, BlobStore};
 use samebit_ledger::LedgerState;
+use samebit_market::buyer::BuyerAgent;
 use samebit_node::{
     client::{Client, ClientError},
     home::{Home, HomeError},
@@ -25,6 +26,7 @@ use samebit_spec::{
     refusal::Refusal,
     task::TaskManifest,
     unit::Bytes,
+    wire,
 };
 use std::{
     fs::File,
@@ -194,6 +196,11 @@ impl Network {
         tasks.into_iter().map(|(id, task)| (*id, task.manifest.clone())).collect()
     }
 
+    /// A published task.
+    pub fn task(&self, id: &TaskId) -> Option<&TaskManifest> {
+        self.state().tasks().get(id).map(|task| &task.manifest)
+    }
+
     /// What a task is called.
     pub fn task_name(&self, id: &TaskId) -> String {
         self.state().tasks().get(id).map_or_else(|| id.short(), |task| task.manifest.name.clone())
@@ -206,8 +213,10 @@ impl Network {
 
     /// Posts a job. Its nonce is the sequence number of the entry that posts it.
     pub fn post(&mut self, key: &Keypair, mut spec: JobSpec) -> Result<JobId, Failure> {
+        let units = u32::try_from(spec.units.len()).unwrap_or(u32::MAX);
         let posted = self.client.submit_with(key, |sequence| {
             spec.nonce = sequence;
+            spec.seal = spec.seal.map(|_| buyer_of(key).seal(sequence, units));
             Body::JobPost { spec: spec.clone() }
         });
         posted.map_err(|error| client_failure(&error))?;
@@ -244,6 +253,11 @@ impl Network {
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
     }
+}
+
+/// The buyer's mind of a key: its secrets follow from the key's own.
+pub fn buyer_of(key: &Keypair) -> BuyerAgent {
+    BuyerAgent::new(key.public(), wire::derive("samebit/v1/buyer-secret", &key.seed()))
 }
 
 /// Reads a whole file of at most `max` bytes.

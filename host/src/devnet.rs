@@ -7,6 +7,7 @@
 use crate::{
     cli::{
         host::{ACCOUNT_FILE, OPERATOR_FILE, PEER_FILE},
+        tensor::{TensorBackend, of_a_host},
         validator::{INVITATION_FILE, SIGNER_FILE, make_genesis, write_genesis},
     },
     context::{Context, key_failure},
@@ -63,6 +64,9 @@ pub struct Host {
     account: String,
     operator: String,
     cheat: Option<String>,
+    /// What computes its tensors, as `host up` takes it; the processor when there is none.
+    #[serde(default)]
+    tensor_backend: Option<String>,
     process: Option<Mark>,
 }
 
@@ -210,6 +214,8 @@ impl State {
 
 /// What `devnet up` was asked for.
 pub struct Wanted {
+    /// What computes the tensors of so many hosts, or of all; as it was when not given.
+    pub backend: Option<(TensorBackend, Option<usize>)>,
     /// How many hosts; `None`: as before, or [`HOSTS_DEFAULT`].
     pub hosts: Option<usize>,
     /// How many hosts behave how; `None`: as before.
@@ -305,6 +311,13 @@ fn prepare(context: &Context, place: &Place, wanted: &Wanted) -> Result<State, F
             host.cheat = conducts.next().filter(|conduct| *conduct != Conduct::Honest).map(|c| c.to_string());
         }
     }
+    if let Some((backend, count)) = &wanted.backend {
+        // The first hosts, so that cheats and adapters meet in a small devnet only.
+        for (at, host) in state.hosts.iter_mut().enumerate() {
+            let here = *backend != TensorBackend::Cpu && count.is_none_or(|count| at < count);
+            host.tensor_backend = here.then(|| backend.to_string());
+        }
+    }
     forget(&mut state);
     place.save(&state)?;
     Ok(state)
@@ -336,7 +349,7 @@ fn make(context: &Context, place: &Place, count: usize) -> Result<State, Failure
         key(dir.join(PEER_FILE))?;
         accounts.push((account, HOST_MONEY));
         let (account, operator) = (account.to_string(), operator.to_string());
-        hosts.push(Host { name, account, operator, cheat: None, process: None });
+        hosts.push(Host { name, account, operator, cheat: None, tensor_backend: None, process: None });
     }
     let genesis = make_genesis(NETWORK, validator, Params::DEVNET, accounts);
     write_genesis(&place.validator_dir(), &genesis)?;
@@ -374,6 +387,9 @@ impl Running {
             let mut args = vec!["--network", utf8(&invitation)?, "host", "up", "--dir", utf8(&dir)?];
             if let Some(cheat) = &host.cheat {
                 args.extend(["--cheat", cheat]);
+            }
+            if let Some(backend) = &host.tensor_backend {
+                args.extend(["--tensor-backend", backend]);
             }
             self.state.hosts[at].process = Some(self.spawn(context, &host.name, &args, tie)?);
             self.place.save(&self.state)?;
@@ -469,6 +485,13 @@ fn utf8(path: &Path) -> Result<&str, Failure> {
     path.to_str().ok_or_else(|| Failure::new(Exit::Environment, format!("{} is not UTF-8", path.display())))
 }
 
+/// Reads `BACKEND=COUNT`, or `BACKEND` for every host.
+pub fn backend(text: &str) -> Result<(TensorBackend, Option<usize>), String> {
+    let (backend, count) = text.split_once('=').map_or((text, None), |(backend, count)| (backend, Some(count)));
+    let count = count.map(|count| count.parse().map_err(|_| format!("{count:?} is no number of hosts")));
+    Ok((of_a_host(backend)?, count.transpose()?))
+}
+
 /// Reads `KIND:COUNT`, or `KIND` for one host.
 pub fn cheat(text: &str) -> Result<(Conduct, usize), String> {
     let (kind, count) = text.split_once(':').unwrap_or((text, "1"));
@@ -482,6 +505,15 @@ pub fn cheat(text: &str) -> Result<(Conduct, usize), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_is_for_every_host_or_a_number_of_them() {
+        assert_eq!(backend("gpu"), Ok((TensorBackend::Gpu(0), None)));
+        assert_eq!(backend("gpu:1=2"), Ok((TensorBackend::Gpu(1), Some(2))));
+        for bad in ["", "oracle", "gpu:x=1", "gpu=x", "gpu=-1"] {
+            assert!(backend(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_cheat_is_a_kind_and_a_number_of_hosts() {

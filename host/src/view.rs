@@ -5,11 +5,16 @@
 use crate::text;
 use samebit_market::{summary, words};
 use samebit_spec::{
+    audit::Audit,
     id::JobId,
-    job::{Closing, CustodyRefusal, HostRecord, JobPhase, JobRecord, RunPhase, RunRecord, UnitPhase, UnitRecord},
+    job::{
+        Closing, CustodyRefusal, HostRecord, JobPhase, JobRecord, RunPhase, RunRecord, RunRole, UnitPhase, UnitRecord,
+    },
+    offer::Offer,
     receipt::Receipt,
     sign::PublicKey,
-    unit::{Fuel, MicroCredits},
+    task::TaskManifest,
+    unit::{BasisPoints, Bytes, Fuel, MicroCredits},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,12 +55,37 @@ pub struct JobView {
     fuel_limit: u64,
     step_budget: u64,
     deadline_ms: u64,
+    needs: NeedsView,
     args: Vec<String>,
     seed: String,
     escrow: u64,
     paid: u64,
     bond_per_run: u64,
+    audit: u16,
+    sealed: bool,
     units: Vec<UnitView>,
+}
+
+/// What a job's hosts must offer.
+#[derive(Serialize)]
+struct NeedsView {
+    memory: u64,
+    files: u64,
+    stdout: u64,
+    inputs: u64,
+    tensor_ops: u32,
+    tensors: String,
+}
+
+impl NeedsView {
+    fn line(&self) -> String {
+        let size = |bytes| text::bytes(Bytes(bytes));
+        let tensors = match self.tensor_ops {
+            0 => String::new(),
+            version => format!("; tensors of version {version} on {}", self.tensors),
+        };
+        format!("{} of memory, {} of input{tensors}", size(self.memory), size(self.inputs))
+    }
 }
 
 /// A unit of it.
@@ -71,7 +101,8 @@ pub struct UnitView {
     fuel: Option<u64>,
     steps: Option<u32>,
     disputed: bool,
-    reruns: usize,
+    audit: &'static str,
+    referees: usize,
     escrow: u64,
     runs: Vec<RunView>,
 }
@@ -82,6 +113,7 @@ pub struct RunView {
     attempt: usize,
     host: String,
     name: Option<String>,
+    role: &'static str,
     phase: &'static str,
     drawn_at: u64,
     commitment: Option<String>,
@@ -121,6 +153,9 @@ pub fn closing(phase: &JobPhase) -> Option<String> {
         Closing::Refused { reason } => match reason {
             CustodyRefusal::Missing { blob } => format!("refused: the keeper lacks {blob}"),
             CustodyRefusal::BadTree { unit } => format!("refused: the input of unit {unit} is no sound tree"),
+            CustodyRefusal::TooMuchInput { unit } => {
+                format!("refused: the files of unit {unit} are more than the order says")
+            }
             CustodyRefusal::BadModule => "refused: the module is not admitted".to_owned(),
         },
         Closing::Uncustodied => "no keeper took it into custody in time".to_owned(),
@@ -130,7 +165,11 @@ pub fn closing(phase: &JobPhase) -> Option<String> {
 /// What a unit's result is worth: `pending`, `provisional`, `final`, or `none` when there will be none.
 pub fn unit_standing(phase: &UnitPhase) -> &'static str {
     match phase {
-        UnitPhase::Placing | UnitPhase::Running | UnitPhase::Revealing { .. } => "pending",
+        UnitPhase::Placing
+        | UnitPhase::Running
+        | UnitPhase::Sealed { .. }
+        | UnitPhase::Drawing { .. }
+        | UnitPhase::Revealing { .. } => "pending",
         UnitPhase::Agreed { .. } => "provisional",
         UnitPhase::Final { .. } => "final",
         UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => "none",
@@ -149,15 +188,26 @@ pub fn is_disputed(unit: &UnitRecord) -> bool {
     shown.len() > 1 || unit.runs.iter().any(|run| matches!(run.phase, RunPhase::Slashed | RunPhase::Unrevealed))
 }
 
-/// Hosts that were drawn beyond the replicas to decide between receipts.
-fn reruns(record: &JobRecord, unit: &UnitRecord) -> usize {
-    let counted = unit.runs.iter().filter(|run| run.receipt.is_some() || run.phase.is_alive()).count();
-    if is_disputed(unit) { counted.saturating_sub(usize::from(record.spec.replicas)) } else { 0 }
+/// Hosts that were drawn to decide between receipts, those aside who never showed one.
+fn referees(unit: &UnitRecord) -> usize {
+    let counted = unit.runs.iter().filter(|run| run.receipt.is_some() || run.phase.is_alive());
+    counted.filter(|run| run.role == RunRole::Referee).count()
+}
+
+/// What is known of the unit's audit.
+const fn audit(unit: &UnitRecord) -> &'static str {
+    match unit.audit {
+        Audit::Undrawn => "undrawn",
+        Audit::Spared { .. } => "spared",
+        Audit::Ordered { .. } => "ordered",
+    }
 }
 
 impl JobView {
     /// Views a job.
-    pub fn new(id: &JobId, record: &JobRecord, task_name: &str, names: &Names) -> Self {
+    pub fn new(id: &JobId, record: &JobRecord, task: Option<&TaskManifest>, names: &Names) -> Self {
+        let task_name = task.map_or("?", |task| task.name.as_str());
+        let tensor_ops = task.map_or(0, |task| task.tensor_ops.0);
         let spec = &record.spec;
         Self {
             schema: "samebit/job/1",
@@ -179,15 +229,25 @@ impl JobView {
             fuel_limit: spec.limits.fuel.0,
             step_budget: spec.step_budget.0,
             deadline_ms: spec.deadline.0,
+            needs: NeedsView {
+                memory: spec.limits.memory.0,
+                files: spec.limits.files.0,
+                stdout: spec.limits.stdout.0,
+                inputs: spec.needs.inputs.0,
+                tensor_ops,
+                tensors: spec.needs.tensors.to_string(),
+            },
             args: spec.args.clone(),
             seed: hex::encode(spec.seed),
             escrow: record.escrow.0,
             paid: record.paid.0,
             bond_per_run: record.bond.0,
+            audit: spec.audit.0,
+            sealed: spec.seal.is_some(),
             units: (0..)
                 .zip(&record.units)
                 .zip(&spec.units)
-                .map(|((at, unit), input)| UnitView::new(at, input.id.to_string(), record, unit, names))
+                .map(|((at, unit), input)| UnitView::new(at, input.id.to_string(), unit, names))
                 .collect(),
         }
     }
@@ -203,6 +263,18 @@ impl JobView {
         self.units.iter().filter_map(|unit| unit.outcome.as_deref()).any(|outcome| outcome != "exited 0")
     }
 
+    fn checked(&self) -> String {
+        let compared = match self.replicas {
+            1 => String::from("one host, compared with nobody"),
+            count => format!("{count} hosts, compared"),
+        };
+        match self.audit {
+            0 if self.replicas == 1 => String::from("unassured: one host is believed"),
+            0 => format!("{compared}; never audited"),
+            share => format!("{compared}; audited blind with a chance of {}", BasisPoints(share)),
+        }
+    }
+
     /// For people.
     pub fn text(&self, names: &Names) -> String {
         let buyer = self.buyer.parse().map_or_else(|_| self.buyer.clone(), |key: PublicKey| names.of(&key));
@@ -215,6 +287,8 @@ impl JobView {
             ("state", state),
             ("results", self.standing.to_owned()),
             ("price", format!("{} micro-credits per million fuel, to {}", self.price, each(self.replicas))),
+            ("checked", self.checked()),
+            ("needs", self.needs.line()),
             ("paid", format!("{} credits", text::credits(MicroCredits(self.paid)))),
             ("escrow", format!("{} credits", text::credits(MicroCredits(self.escrow)))),
         ]);
@@ -230,7 +304,7 @@ impl JobView {
                     if first { unit.unit.to_string() } else { String::new() },
                     if first { unit.label() } else { String::new() },
                     run.name.clone().unwrap_or_else(|| short(&run.host)),
-                    run.phase.to_owned(),
+                    if run.role == "replica" { run.phase.to_owned() } else { format!("{}, {}", run.role, run.phase) },
                     run.receipt.as_deref().map(short).unwrap_or_default(),
                     run.outcome.clone().unwrap_or_default(),
                     run.fuel.map(|fuel| text::fuel(Fuel(fuel))).unwrap_or_default(),
@@ -244,7 +318,7 @@ impl JobView {
 }
 
 impl UnitView {
-    fn new(at: u32, input: String, record: &JobRecord, unit: &UnitRecord, names: &Names) -> Self {
+    fn new(at: u32, input: String, unit: &UnitRecord, names: &Names) -> Self {
         let receipt = summary::upheld_receipt(unit);
         Self {
             unit: at,
@@ -257,7 +331,8 @@ impl UnitView {
             fuel: receipt.map(|receipt| receipt.fuel.0),
             steps: receipt.map(|receipt| receipt.steps),
             disputed: is_disputed(unit),
-            reruns: reruns(record, unit),
+            audit: audit(unit),
+            referees: referees(unit),
             escrow: unit.escrow.0,
             runs: unit.runs.iter().enumerate().map(|(attempt, run)| RunView::new(attempt, run, names)).collect(),
         }
@@ -275,6 +350,7 @@ impl RunView {
             attempt,
             host: run.host.to_string(),
             name: names.get(&run.host),
+            role: words::run_role(run.role),
             phase: words::run_phase(run.phase),
             drawn_at: run.drawn_at.0,
             commitment: run.commitment.map(|commitment| commitment.to_string()),
@@ -324,6 +400,50 @@ impl JobLine {
     }
 }
 
+/// What a host offers to runs.
+#[derive(Serialize)]
+pub struct OfferView {
+    memory: u64,
+    files: u64,
+    stdout: u64,
+    inputs: u64,
+    tensor_ops: u32,
+    tensors_on: String,
+}
+
+impl OfferView {
+    /// Views an offer.
+    pub fn new(offer: &Offer) -> Self {
+        let Offer { profile: _, memory, files, stdout, inputs, tensor_ops, adapter } = offer;
+        Self {
+            memory: memory.0,
+            files: files.0,
+            stdout: stdout.0,
+            inputs: inputs.0,
+            tensor_ops: tensor_ops.0,
+            tensors_on: match (adapter, tensor_ops.0) {
+                (_, 0) => "nothing".to_owned(),
+                (None, _) => "a processor".to_owned(),
+                (Some(adapter), _) => adapter.to_string(),
+            },
+        }
+    }
+
+    /// For people.
+    pub fn line(&self) -> String {
+        let size = |bytes| text::bytes(Bytes(bytes));
+        format!(
+            "{} of memory, {} of files, {} of stdout, {} of input; tensors of version {} on {}",
+            size(self.memory),
+            size(self.files),
+            size(self.stdout),
+            size(self.inputs),
+            self.tensor_ops,
+            self.tensors_on,
+        )
+    }
+}
+
 /// A host: `samebit/host/1`, and in lists `samebit/hosts/1`.
 #[derive(Serialize)]
 pub struct HostView {
@@ -333,6 +453,7 @@ pub struct HostView {
     operator: String,
     ask: u64,
     slots: u16,
+    offer: OfferView,
     busy: u32,
     balance: u64,
     bond_free: u64,
@@ -360,6 +481,7 @@ impl HostView {
             operator: host.operator.to_string(),
             ask: host.ask.0,
             slots: host.slots,
+            offer: OfferView::new(&host.offer),
             busy: host.busy,
             balance: balance.0,
             bond_free: host.bond_free.0,
@@ -379,11 +501,12 @@ impl HostView {
         (name.len(), name)
     }
 
-    /// The line's cells: host, ask, slots, bond free, bond locked, upheld, declined, lost, slashed, state.
-    pub fn cells(&self) -> [String; 10] {
+    /// The line's cells: host, ask, what computes tensors, slots, bond free, bond locked, upheld, declined, lost, slashed, state.
+    pub fn cells(&self) -> [String; 11] {
         [
             self.name.clone().unwrap_or_else(|| short(&self.account)),
             self.ask.to_string(),
+            self.offer.tensors_on.clone(),
             format!("{}/{}", self.busy, self.slots),
             text::credits(MicroCredits(self.bond_free)),
             text::credits(MicroCredits(self.bond_locked)),
@@ -417,6 +540,7 @@ impl HostView {
                 self.excluded_until.map_or_else(|| self.state().to_owned(), |t| format!("excluded to {}", until(t))),
             ),
             ("ask", format!("{} micro-credits per million fuel", self.ask)),
+            ("offers", self.offer.line()),
             ("runs at once", format!("{}, {} now", self.slots, self.busy)),
             ("balance", money(self.balance)),
             ("bond free", money(self.bond_free)),

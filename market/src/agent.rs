@@ -397,7 +397,8 @@ fn kind(body: &Body) -> Option<(RunId, Sent)> {
         Body::RunWithdraw { run } => Some((*run, Sent::Withdraw)),
         Body::RunCommit { run, .. } => Some((*run, Sent::Commit)),
         Body::RunReveal { run, .. } => Some((*run, Sent::Reveal)),
-        Body::Transfer { .. }
+        Body::AuditOpen { .. }
+        | Body::Transfer { .. }
         | Body::HostRegister { .. }
         | Body::HostUpdate { .. }
         | Body::BondAdd { .. }

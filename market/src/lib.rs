@@ -7,12 +7,15 @@
 //! - [`lifecycle`]: one job, from post to close.
 //! - [`sortition`]: which hosts run a unit.
 //! - [`verdict`]: what revealed receipts say.
-//! - [`agent`]: the mind of a host, honest or not.
+//! - [`plan`]: how many hosts and audits an order needs.
+//! - [`agent`]: the mind of a host, honest or not; [`buyer`]: that of a buyer.
 //! - [`summary`], [`words`]: the same records for people.
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod buyer;
 pub mod lifecycle;
+pub mod plan;
 pub mod sortition;
 pub mod summary;
 pub mod verdict;

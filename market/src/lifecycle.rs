@@ -8,16 +8,21 @@
 //! Invariants:
 //! - J1: a job's escrow is the sum of its units' escrows, and zero once it is closed.
 //! - J2: a run holds bond exactly while it is accepted, committed or revealed.
-//! - J3: a unit that has not ended has a deadline ([`deadline`]); its passing ends the unit or moves it on.
+//! - J3: a unit that has not ended has a deadline ([`deadline`]), whose passing ends the unit or moves it on, or waits
+//!   for the beacon of a block that the ledger makes at once ([`UnitPhase::Sealed`]).
 //! - J4: never more runs are owed a reward than the escrow was locked for.
 
 use crate::{
-    verdict::{Judgement, judge, judge_last},
+    verdict::{Judgement, Panel, judge, judge_late},
     words,
 };
 use samebit_spec::{
+    audit::{self, Audit, AuditOpening},
     id::{Beacon, Commitment, JobId, ReceiptId},
-    job::{Closing, CustodyRefusal, JobPhase, JobRecord, JobSpec, RunId, RunPhase, RunRecord, UnitPhase, UnitRecord},
+    job::{
+        Closing, CustodyRefusal, JobPhase, JobRecord, JobSpec, RunId, RunPhase, RunRecord, RunRole, UnitPhase,
+        UnitRecord,
+    },
     param::{self, Params},
     receipt::{self, Receipt, Salt},
     refusal::Refusal,
@@ -61,6 +66,20 @@ pub enum Event<'a> {
         hosts: &'a [PublicKey],
         /// By which beacon.
         beacon: Beacon,
+    },
+    /// The beacon of a block that a unit waited for.
+    Beacon {
+        /// The unit.
+        unit: u32,
+        /// The beacon.
+        beacon: Beacon,
+    },
+    /// The buyer opens its secret in the draw of a unit's audit.
+    AuditOpened {
+        /// The unit.
+        unit: u32,
+        /// The secret, and that it is the job's.
+        opening: &'a AuditOpening,
     },
     /// A host acts on its run.
     Deed {
@@ -237,7 +256,8 @@ pub struct Due {
 pub struct Cost {
     /// Burned.
     pub fees: MicroCredits,
-    /// Locked for each unit: the worst case, every replica and every re-run at the full fuel limit.
+    /// Locked for each unit: the worst case, every replica, the audit where one may be drawn, and every referee, at the
+    /// full fuel limit.
     pub escrow_per_unit: MicroCredits,
     /// Locked in all.
     pub escrow: MicroCredits,
@@ -251,7 +271,8 @@ impl Cost {
     pub fn of(spec: &JobSpec, params: &Params) -> Option<Self> {
         let units = u64::try_from(spec.units.len()).ok()?;
         let reward = spec.reward_max()?;
-        let escrow_per_unit = reward.checked_mul(u64::from(spec.replicas) + u64::from(params.reruns))?;
+        let audits = u64::from(spec.audit.0 > 0);
+        let escrow_per_unit = reward.checked_mul(u64::from(spec.replicas) + audits + u64::from(params.referees_all))?;
         let cost = Self {
             fees: params.post_fee.checked_add(params.unit_fee.checked_mul(units)?)?,
             escrow_per_unit,
@@ -272,7 +293,7 @@ impl Cost {
 /// How often the chain shows life while somebody's deadline runs: a quarter of the shortest such deadline.
 #[must_use]
 pub fn pulse(params: &Params) -> Millis {
-    let shortest = params.custody.min(params.accept).min(params.heartbeat).min(params.reveal);
+    let shortest = params.custody.min(params.accept).min(params.heartbeat).min(params.open).min(params.reveal);
     Millis((shortest.0 / 4).max(1))
 }
 
@@ -284,7 +305,8 @@ pub fn stall(params: &Params) -> Millis {
 
 /// A new record for `spec`, whose escrow the ledger has locked, and its timer.
 pub fn open(spec: JobSpec, cost: &Cost, context: &Context<'_>) -> (JobRecord, Effect) {
-    let unit = UnitRecord { phase: UnitPhase::Placing, runs: Vec::new(), escrow: cost.escrow_per_unit };
+    let (runs, audit) = (Vec::new(), Audit::Undrawn);
+    let unit = UnitRecord { phase: UnitPhase::Placing, runs, audit, escrow: cost.escrow_per_unit };
     let until = context.now.after(context.params.custody);
     let record = JobRecord {
         posted: context.height,
@@ -321,6 +343,8 @@ pub fn handle(record: &mut JobRecord, event: Event<'_>, context: &Context<'_>) -
             job.drop_all(Closing::Cancelled);
         }
         Event::Drawn { unit, hosts, beacon } => job.on_drawn(unit, hosts, beacon),
+        Event::Beacon { unit, beacon } => job.on_beacon(unit, beacon),
+        Event::AuditOpened { unit, opening } => job.on_audit_opened(unit, opening)?,
         Event::Deed { run, signer, host, deed } => job.on_deed(run, signer, host, deed)?,
         Event::Due { unit: None } => {
             if let JobPhase::Posted { until } = job.record.phase
@@ -346,31 +370,55 @@ pub fn deadline(record: &JobRecord, unit: u32) -> Option<Due> {
             let answer = unit.runs.iter().filter(|run| run.phase.is_busy()).map(|run| run.deadline).min();
             Some(Due { at: answer.map_or(expiry, |at| at.min(expiry)), awaited: answer.is_some() })
         }
-        UnitPhase::Revealing { until } => Some(Due { at: until, awaited: true }),
+        UnitPhase::Drawing { until, .. } | UnitPhase::Revealing { until } => Some(Due { at: until, awaited: true }),
         UnitPhase::Agreed { until, .. } => Some(Due { at: until, awaited: false }),
-        UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => None,
+        UnitPhase::Sealed { .. }
+        | UnitPhase::Final { .. }
+        | UnitPhase::Undecided
+        | UnitPhase::Expired
+        | UnitPhase::Dropped => None,
     }
 }
 
-/// When `unit` ends though it is placing or running: the job's deadline or, once receipts were revealed, as long
-/// again after the last of them. Who shows a lie just before the job's deadline thus does not outrun the re-run.
-/// It moves only with a further revealed run, of which there are at most `replicas + reruns`.
+/// When `unit` ends though it is placing or running: the job's deadline or, once an audit was ordered or receipts were
+/// revealed, as long again after the last of that. Who binds itself to a lie just before the job's deadline thus outruns
+/// neither audit nor referees. It moves only with the audit and with a further revealed run, of which there are at most
+/// `replicas + 1 + referees_all`.
 #[must_use]
 pub fn expiry(record: &JobRecord, unit: &UnitRecord) -> Time {
     let posted = record.posted_at.after(record.spec.deadline);
-    let shown = unit.runs.iter().filter(|run| run.phase == RunPhase::Revealed).map(|run| run.deadline).max();
-    shown.map_or(posted, |at| at.after(record.spec.deadline).max(posted))
+    let shown = unit.runs.iter().filter(|run| run.phase == RunPhase::Revealed).map(|run| run.deadline);
+    let ordered = if let Audit::Ordered { at, .. } = unit.audit { Some(at) } else { None };
+    shown.chain(ordered).max().map_or(posted, |at| at.after(record.spec.deadline).max(posted))
 }
 
 /// How many hosts must be drawn before `unit` can go on. Zero unless it is placing.
 #[must_use]
-pub fn missing(record: &JobRecord, unit: u32) -> usize {
+pub fn missing(record: &JobRecord, unit: u32, params: &Params) -> usize {
     let JobPhase::Open { .. } = record.phase else { return 0 };
     match usize::try_from(unit).ok().and_then(|unit| record.units.get(unit)) {
         Some(unit) if unit.phase == UnitPhase::Placing => {
-            target(unit, record.spec.replicas).saturating_sub(alive(unit))
+            target(unit, record.spec.replicas, Panel::of(params)).saturating_sub(alive(unit))
         }
         Some(_) | None => 0,
+    }
+}
+
+/// The block whose beacon `unit` waits for. `None`: it waits for none.
+#[must_use]
+pub fn awaits_beacon(record: &JobRecord, unit: u32) -> Option<Height> {
+    let JobPhase::Open { .. } = record.phase else { return None };
+    match record.units.get(usize::try_from(unit).ok()?)?.phase {
+        UnitPhase::Sealed { at } => Some(at),
+        UnitPhase::Placing
+        | UnitPhase::Running
+        | UnitPhase::Drawing { .. }
+        | UnitPhase::Revealing { .. }
+        | UnitPhase::Agreed { .. }
+        | UnitPhase::Final { .. }
+        | UnitPhase::Undecided
+        | UnitPhase::Expired
+        | UnitPhase::Dropped => None,
     }
 }
 
@@ -378,18 +426,43 @@ fn alive(unit: &UnitRecord) -> usize {
     unit.runs.iter().filter(|run| run.phase.is_alive()).count()
 }
 
-fn revealed(unit: &UnitRecord) -> usize {
-    count(unit, RunPhase::Revealed)
+/// The receipts that runs of these roles have revealed and that are not judged, in the order of the draws.
+fn shown(unit: &UnitRecord, roles: &[RunRole]) -> Vec<ReceiptId> {
+    let revealed = unit.runs.iter().filter(|run| run.phase == RunPhase::Revealed && roles.contains(&run.role));
+    revealed.filter_map(|run| run.receipt.as_ref().map(Receipt::id)).collect()
+}
+
+/// What those who were ordered and the referees have revealed come to.
+fn judgement(unit: &UnitRecord, replicas: u8, panel: Panel) -> Judgement {
+    let parties = shown(unit, &[RunRole::Replica, RunRole::Audit]);
+    judge(&parties, ordered(unit, replicas), &shown(unit, &[RunRole::Referee]), panel)
 }
 
 fn count(unit: &UnitRecord, phase: RunPhase) -> usize {
     unit.runs.iter().filter(|run| run.phase == phase).count()
 }
 
-/// Runs that must be alive: those ordered or, once as many have revealed without a verdict, one re-run more.
-fn target(unit: &UnitRecord, replicas: u8) -> usize {
-    let replicas = usize::from(replicas);
-    if revealed(unit) >= replicas { revealed(unit) + 1 } else { replicas }
+/// Runs that were ordered: the replicas and, once drawn, the audit.
+fn ordered(unit: &UnitRecord, replicas: u8) -> usize {
+    usize::from(replicas) + usize::from(unit.audit.is_ordered())
+}
+
+/// Runs that must be alive: those ordered and, where they differ, the referees.
+fn target(unit: &UnitRecord, replicas: u8, panel: Panel) -> usize {
+    let referees = if let Judgement::Ask { referees } = judgement(unit, replicas, panel) { referees } else { 0 };
+    ordered(unit, replicas) + referees
+}
+
+/// Why the next host is drawn for `unit`.
+fn next_role(unit: &UnitRecord, replicas: u8) -> RunRole {
+    let standing = |run: &&RunRecord| run.phase.is_alive() && run.role == RunRole::Replica;
+    if shown(unit, &[RunRole::Replica, RunRole::Audit]).len() >= ordered(unit, replicas) {
+        RunRole::Referee
+    } else if unit.runs.iter().filter(standing).count() < usize::from(replicas) {
+        RunRole::Replica
+    } else {
+        RunRole::Audit
+    }
 }
 
 /// One call of [`handle`].
@@ -441,9 +514,12 @@ impl Job<'_> {
     fn on_drawn(&mut self, unit: u32, hosts: &[PublicKey], beacon: Beacon) {
         let (bond, deadline, drawn_at) =
             (self.record.bond, self.context.now.after(self.context.params.accept), self.context.height);
+        let replicas = self.record.spec.replicas;
         for &host in hosts {
+            let role = next_role(self.unit(unit), replicas);
             self.unit(unit).runs.push(RunRecord {
                 host,
+                role,
                 drawn: beacon,
                 drawn_at,
                 phase: RunPhase::Drawn,
@@ -459,6 +535,46 @@ impl Job<'_> {
         self.advance(unit);
     }
 
+    fn on_beacon(&mut self, unit: u32, beacon: Beacon) {
+        let height = self.context.height;
+        if !awaits_beacon(self.record, unit).is_some_and(|at| at <= height) {
+            return;
+        }
+        if self.record.spec.seal.is_some() {
+            let until = self.context.now.after(self.context.params.open);
+            self.unit(unit).phase = UnitPhase::Drawing { beacon, until };
+            self.touched.push(unit);
+        } else {
+            let ordered = audit::is_drawn(self.record.spec.audit, beacon, None, self.context.job, unit);
+            self.set_audit(unit, ordered, beacon, None);
+        }
+    }
+
+    fn on_audit_opened(&mut self, unit: u32, opening: &AuditOpening) -> Result<(), Refusal> {
+        let job = self.context.job;
+        let count = self.all_units().end;
+        let found = usize::try_from(unit).ok().and_then(|unit| self.record.units.get(unit)).map(|unit| unit.phase);
+        let Some(UnitPhase::Drawing { beacon, .. }) = found else {
+            let phase = found.map_or("not there", |phase| words::unit_phase(&phase)).to_owned();
+            return Err(Refusal::UnitPhase { job, unit, phase });
+        };
+        if !self.record.spec.seal.is_some_and(|seal| opening.opens(&seal, count, unit)) {
+            return Err(Refusal::NotTheSeal { job, unit });
+        }
+        let ordered = audit::is_drawn(self.record.spec.audit, beacon, Some(&opening.secret), job, unit);
+        self.set_audit(unit, ordered, beacon, Some(opening.secret));
+        Ok(())
+    }
+
+    /// The draw is over: the unit gets one more host, or goes on to the openings.
+    fn set_audit(&mut self, unit: u32, ordered: bool, beacon: Beacon, secret: Option<[u8; 32]>) {
+        let at = self.context.now;
+        let record = self.unit(unit);
+        record.audit = if ordered { Audit::Ordered { beacon, secret, at } } else { Audit::Spared { beacon, secret } };
+        record.phase = UnitPhase::Running;
+        self.advance(unit);
+    }
+
     fn on_deed(&mut self, run: RunId, signer: PublicKey, host: PublicKey, deed: Deed<'_>) -> Result<(), Refusal> {
         if let JobPhase::Closed { .. } = self.record.phase {
             return Err(self.past());
@@ -469,6 +585,11 @@ impl Job<'_> {
             return Err(Refusal::NotYourRun { run, signer });
         }
         let phase = found.phase;
+        if phase == RunPhase::Committed && deed == Deed::Withdraw && self.may_void(unit) {
+            self.lose(run.unit, attempt);
+            self.advance(run.unit);
+            return Ok(());
+        }
         let wanted = match deed {
             Deed::Accept { .. } | Deed::Decline => RunPhase::Drawn,
             Deed::Heartbeat | Deed::Withdraw | Deed::Commit { .. } => RunPhase::Accepted,
@@ -521,6 +642,14 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Whether a host of the unit may still take its own promise back: nobody knows yet what is audited, and nothing was
+    /// shown. A unit without audits has no such moment: there the promise itself is the check.
+    fn may_void(&self, unit: usize) -> bool {
+        let unit = &self.record.units[unit];
+        let early = matches!(unit.phase, UnitPhase::Placing | UnitPhase::Running | UnitPhase::Sealed { .. });
+        self.record.spec.audit.0 > 0 && unit.audit == Audit::Undrawn && early
+    }
+
     /// The opening fits the promise, and the receipt can be of this run. Whether it is true, replicas tell.
     fn check_receipt(
         &self,
@@ -566,6 +695,7 @@ impl Job<'_> {
                     self.expire(unit);
                 }
             }
+            UnitPhase::Drawing { beacon, .. } => self.set_audit(unit, true, beacon, None),
             UnitPhase::Revealing { .. } => {
                 for attempt in 0..self.unit(unit).runs.len() {
                     if self.unit(unit).runs[attempt].phase == RunPhase::Committed {
@@ -574,7 +704,11 @@ impl Job<'_> {
                 }
             }
             UnitPhase::Agreed { receipt, .. } => self.settle(unit, receipt),
-            UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => {
+            UnitPhase::Sealed { .. }
+            | UnitPhase::Final { .. }
+            | UnitPhase::Undecided
+            | UnitPhase::Expired
+            | UnitPhase::Dropped => {
                 unreachable!("J3: an ended unit was due at {}", due.at)
             }
         }
@@ -609,16 +743,18 @@ impl Job<'_> {
         }
     }
 
-    /// An accepted run was given up: a share of what it could have earned is burned, the rest comes back.
+    /// An accepted run was given up, or a promise taken back before the draw: a share of what it could have earned is burned, the rest comes back.
     fn lose(&mut self, unit: u32, attempt: usize) {
         let fee = self.record.spec.reward_max().unwrap_or_default().share(self.context.params.no_show);
         let run = &mut self.unit(unit).runs[attempt];
         let bond = std::mem::take(&mut run.bond);
         let fee = fee.min(bond);
         let host = run.host;
-        run.phase = RunPhase::Lost;
+        let was = std::mem::replace(&mut run.phase, RunPhase::Lost);
         run.lost = fee;
-        self.push(Effect::Rest { host });
+        if was.is_busy() {
+            self.push(Effect::Rest { host });
+        }
         self.push(Effect::Burn { host, amount: fee });
         self.push(Effect::Unlock { host, amount: bond.saturating_sub(fee) });
         self.push(Effect::Count { host, fate: Fate::Lost });
@@ -644,29 +780,26 @@ impl Job<'_> {
 
     /// Nobody is left who must reveal: compares.
     fn decide(&mut self, unit: u32) {
-        let (replicas, reruns) = (usize::from(self.record.spec.replicas), usize::from(self.context.params.reruns));
-        let receipts = self.receipts(unit);
-        match judge(&receipts, replicas, reruns) {
+        let replicas = self.record.spec.replicas;
+        let panel = Panel::of(self.context.params);
+        match judgement(self.unit(unit), replicas, panel) {
             Judgement::Incomplete => {}
-            Judgement::Rerun => self.unit(unit).phase = UnitPhase::Placing,
+            Judgement::Ask { .. } => self.unit(unit).phase = UnitPhase::Placing,
             Judgement::Undecided => self.release(unit, UnitPhase::Undecided),
             Judgement::Stands(receipt) => self.uphold(unit, receipt),
         }
     }
 
-    /// The receipts of the runs that have revealed and are not judged.
-    fn receipts(&mut self, unit: u32) -> Vec<ReceiptId> {
-        let revealed = self.unit(unit).runs.iter().filter(|run| run.phase == RunPhase::Revealed);
-        revealed.filter_map(|run| run.receipt.as_ref().map(Receipt::id)).collect()
-    }
-
-    /// The unit's time is over. Nobody further can be asked, so what was revealed is judged as it is: a liar whom
-    /// a majority contradicts does not go free because no host was left for the re-run.
+    /// The unit's time is over, and nobody further can be asked. Most of those who have revealed are paid, if no auditor
+    /// contradicts them; nobody is slashed, since no referees have said who is wrong.
     fn expire(&mut self, unit: u32) {
-        match judge_last(&self.receipts(unit)) {
+        let record = self.unit(unit);
+        let all = shown(record, &[RunRole::Replica, RunRole::Audit, RunRole::Referee]);
+        match judge_late(&all, &shown(record, &[RunRole::Audit])) {
             Some(receipt) => {
                 for attempt in 0..self.unit(unit).runs.len() {
-                    if self.unit(unit).runs[attempt].phase != RunPhase::Revealed {
+                    let run = &self.unit(unit).runs[attempt];
+                    if run.phase != RunPhase::Revealed || run.receipt.as_ref().is_none_or(|own| own.id() != receipt) {
                         self.let_go(unit, attempt);
                     }
                 }
@@ -680,7 +813,8 @@ impl Job<'_> {
     fn uphold(&mut self, unit: u32, receipt: ReceiptId) {
         let until = self.context.now.after(self.context.params.window);
         let (price, burned_share) = (self.record.spec.price, self.context.params.slash_burned);
-        let replicas = usize::from(self.record.spec.replicas);
+        let replicas = self.record.spec.replicas;
+        let ordered = ordered(self.unit(unit), replicas);
         let (mut winners, mut losers) = (Vec::new(), Vec::new());
         let mut reward = MicroCredits::ZERO;
         for (attempt, run) in self.unit(unit).runs.iter_mut().enumerate() {
@@ -693,8 +827,8 @@ impl Job<'_> {
                 losers.push(attempt);
             }
         }
-        let extra = u64::try_from(winners.len().saturating_sub(replicas)).unwrap_or(u64::MAX);
-        // J4: at most `reruns` rewards of at most `reward_max` each, so the product fits.
+        let extra = u64::try_from(winners.len().saturating_sub(ordered)).unwrap_or(u64::MAX);
+        // J4: at most `referees_all` rewards of at most `reward_max` each, so the product fits.
         let mut owed = reward.checked_mul(extra).unwrap_or_default();
         for attempt in losers {
             let run = &mut self.unit(unit).runs[attempt];
@@ -797,21 +931,28 @@ impl Job<'_> {
     /// Moves a unit whose runs have changed to the phase that they make.
     fn advance(&mut self, unit: u32) {
         self.touched.push(unit);
-        let replicas = self.record.spec.replicas;
+        let (replicas, audited) = (self.record.spec.replicas, self.record.spec.audit.0 > 0);
         let until = self.context.now.after(self.context.params.reveal);
+        let panel = Panel::of(self.context.params);
+        let at = Height(self.context.height.0.saturating_add(param::AUDIT_DELAY));
         let unit = self.unit(unit);
         match unit.phase {
-            UnitPhase::Placing | UnitPhase::Running | UnitPhase::Revealing { .. } => {}
-            UnitPhase::Agreed { .. }
+            UnitPhase::Placing | UnitPhase::Running | UnitPhase::Sealed { .. } | UnitPhase::Revealing { .. } => {}
+            UnitPhase::Drawing { .. }
+            | UnitPhase::Agreed { .. }
             | UnitPhase::Final { .. }
             | UnitPhase::Undecided
             | UnitPhase::Expired
             | UnitPhase::Dropped => return,
         }
-        if alive(unit) < target(unit, replicas) {
+        if alive(unit) < target(unit, replicas, panel) {
             unit.phase = UnitPhase::Placing;
         } else if unit.runs.iter().any(|run| run.phase.is_busy()) {
             unit.phase = UnitPhase::Running;
+        } else if audited && unit.audit == Audit::Undrawn {
+            if !matches!(unit.phase, UnitPhase::Sealed { .. }) {
+                unit.phase = UnitPhase::Sealed { at };
+            }
         } else if !matches!(unit.phase, UnitPhase::Revealing { .. }) {
             unit.phase = UnitPhase::Revealing { until };
             for run in unit.runs.iter_mut().filter(|run| run.phase == RunPhase::Committed) {
@@ -830,13 +971,12 @@ impl Job<'_> {
             JobPhase::Open { .. } => {
                 for unit in self.all_units() {
                     let record = self.unit(unit);
-                    let revealing = if let UnitPhase::Revealing { until } = &mut record.phase {
+                    let mut changed = false;
+                    let revealing = matches!(record.phase, UnitPhase::Revealing { .. });
+                    if let UnitPhase::Revealing { until } | UnitPhase::Drawing { until, .. } = &mut record.phase {
                         *until = until.after(gap);
-                        true
-                    } else {
-                        false
-                    };
-                    let mut changed = revealing;
+                        changed = true;
+                    }
                     for run in &mut record.runs {
                         if run.phase.is_busy() || (revealing && run.phase == RunPhase::Committed) {
                             run.deadline = run.deadline.after(gap);
@@ -861,7 +1001,12 @@ impl Job<'_> {
             self.push(Effect::Timer { unit: Some(unit), due });
         }
         let ended = |unit: &UnitRecord| match unit.phase {
-            UnitPhase::Placing | UnitPhase::Running | UnitPhase::Revealing { .. } | UnitPhase::Agreed { .. } => false,
+            UnitPhase::Placing
+            | UnitPhase::Running
+            | UnitPhase::Sealed { .. }
+            | UnitPhase::Drawing { .. }
+            | UnitPhase::Revealing { .. }
+            | UnitPhase::Agreed { .. } => false,
             UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => true,
         };
         if matches!(self.record.phase, JobPhase::Open { .. }) && self.record.units.iter().all(ended) {

@@ -16,6 +16,8 @@ pub struct Summary {
     pub placing: usize,
     /// Units whose hosts work.
     pub running: usize,
+    /// Units of which it is being drawn whether they are audited.
+    pub drawing: usize,
     /// Units whose openings are due.
     pub revealing: usize,
     /// Units with a provisional result.
@@ -28,6 +30,8 @@ pub struct Summary {
     pub expired: usize,
     /// Units of a job that closed before it was placed.
     pub dropped: usize,
+    /// Units that were or are audited.
+    pub audited: usize,
     /// Runs that were ever drawn.
     pub runs: usize,
     /// Runs that have committed, whatever became of them.
@@ -56,6 +60,7 @@ impl Summary {
             match unit.phase {
                 UnitPhase::Placing => summary.placing += 1,
                 UnitPhase::Running => summary.running += 1,
+                UnitPhase::Sealed { .. } | UnitPhase::Drawing { .. } => summary.drawing += 1,
                 UnitPhase::Revealing { .. } => summary.revealing += 1,
                 UnitPhase::Agreed { .. } => summary.agreed += 1,
                 UnitPhase::Final { .. } => summary.finals += 1,
@@ -63,6 +68,7 @@ impl Summary {
                 UnitPhase::Expired => summary.expired += 1,
                 UnitPhase::Dropped => summary.dropped += 1,
             }
+            summary.audited += usize::from(unit.audit.is_ordered());
             summary.runs += unit.runs.len();
             summary.disputed += usize::from(is_disputed(unit));
             for run in &unit.runs {
@@ -108,6 +114,8 @@ pub const fn verdict_of(unit: &UnitRecord) -> Option<ReceiptId> {
         UnitPhase::Agreed { receipt, .. } | UnitPhase::Final { receipt } => Some(receipt),
         UnitPhase::Placing
         | UnitPhase::Running
+        | UnitPhase::Sealed { .. }
+        | UnitPhase::Drawing { .. }
         | UnitPhase::Revealing { .. }
         | UnitPhase::Undecided
         | UnitPhase::Expired

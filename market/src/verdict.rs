@@ -1,11 +1,32 @@
 //! Decides what the receipts of a unit say (`spec/04-verification.md`, section 5).
 //!
-//! - V1: a verdict names a receipt that was revealed by a strict majority of the runs that revealed.
-//! - V2: receipts that differ are decided only after a freshly drawn host has re-run the unit, while the unit has
-//!   time for one. When its time is over, V1 with at least two votes decides among what was revealed.
-//! - V3: without comparison (one replica), the one receipt stands.
+//! - V1: receipts of all who were ordered that are one receipt stand. With one run and no audit that is belief.
+//! - V2: where they differ, referees decide: fresh hosts, bound before they see each other. The parties' own receipts
+//!   never outvote them. A first few decide when they are of one mind, and together with the parties who say the same
+//!   are most of all; else all are asked, and most of them must agree.
+//! - V3: when the unit's time is over before that, nobody is slashed. What most show, two at least, is still paid,
+//!   unless an auditor contradicts it.
 
-use samebit_spec::id::ReceiptId;
+use samebit_spec::{id::ReceiptId, param::Params};
+
+/// How many referees are asked, and how many of them must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panel {
+    /// Asked first.
+    pub first: usize,
+    /// Asked in all when the first are not of one mind.
+    pub all: usize,
+    /// Of all, those who must agree.
+    pub agree: usize,
+}
+
+impl Panel {
+    /// That of a parameter set.
+    #[must_use]
+    pub fn of(params: &Params) -> Self {
+        Self { first: params.referees.into(), all: params.referees_all.into(), agree: params.referees_agree.into() }
+    }
+}
 
 /// What the revealed receipts of a unit come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,36 +36,47 @@ pub enum Judgement {
     Incomplete,
     /// This receipt stands; whoever revealed another is slashed.
     Stands(ReceiptId),
-    /// Receipts differ: one more host must run the unit.
-    Rerun,
-    /// Receipts differ after the last re-run: nobody is believed.
+    /// Receipts differ: so many referees in all must have revealed before there is more to say.
+    Ask {
+        /// In all, those who have revealed among them.
+        referees: usize,
+    },
+    /// Receipts differ, and so do those of all referees: nobody is believed.
     Undecided,
 }
 
-/// Judges `revealed`, the receipt of each run that has revealed, where `replicas` were ordered and at most
-/// `reruns` may follow.
-pub fn judge(revealed: &[ReceiptId], replicas: usize, reruns: usize) -> Judgement {
-    let count = revealed.len();
-    let Some(first) = revealed.first().filter(|_| count >= replicas) else {
+/// Judges a unit of which `ordered` runs were ordered. `parties` are the receipts that those runs have revealed,
+/// `referees` those of referees, in the order in which they were drawn.
+pub fn judge(parties: &[ReceiptId], ordered: usize, referees: &[ReceiptId], panel: Panel) -> Judgement {
+    let Some(claim) = parties.first().filter(|_| parties.len() >= ordered) else {
         return Judgement::Incomplete;
     };
-    if revealed.iter().all(|receipt| receipt == first) {
-        return Judgement::Stands(*first);
+    if parties.iter().all(|receipt| receipt == claim) {
+        return Judgement::Stands(*claim);
     }
-    if count > replicas
-        && let Some(winner) = judge_last(revealed)
-    {
-        return Judgement::Stands(winner);
+    let votes = |receipt: &ReceiptId| referees.iter().filter(|other| *other == receipt).count();
+    let Some(voice) = referees.first().filter(|_| referees.len() >= panel.first) else {
+        return Judgement::Ask { referees: panel.first };
+    };
+    let supporters = parties.iter().filter(|receipt| *receipt == voice).count() + referees.len();
+    let most = supporters * 2 > parties.len() + referees.len();
+    if referees.len() < panel.all && referees.iter().all(|receipt| receipt == voice) && most {
+        return Judgement::Stands(*voice);
     }
-    if count < replicas + reruns { Judgement::Rerun } else { Judgement::Undecided }
+    if referees.len() < panel.all {
+        return Judgement::Ask { referees: panel.all };
+    }
+    let winner = referees.iter().find(|receipt| votes(receipt) >= panel.agree);
+    winner.map_or(Judgement::Undecided, |receipt| Judgement::Stands(*receipt))
 }
 
-/// Judges `revealed` where nobody further can be asked: the receipt that a strict majority and at least two runs
-/// show. One run alone is never believed here, since it was to be compared.
+/// What is paid where nobody further can be asked: the receipt that a strict majority and at least two runs show, if
+/// no auditor shows another. Nobody is slashed by it.
 #[must_use]
-pub fn judge_last(revealed: &[ReceiptId]) -> Option<ReceiptId> {
+pub fn judge_late(revealed: &[ReceiptId], audits: &[ReceiptId]) -> Option<ReceiptId> {
     let votes = |receipt: &ReceiptId| revealed.iter().filter(|other| *other == receipt).count();
-    revealed.iter().find(|receipt| votes(receipt) >= 2 && votes(receipt) * 2 > revealed.len()).copied()
+    let most = revealed.iter().find(|receipt| votes(receipt) >= 2 && votes(receipt) * 2 > revealed.len())?;
+    audits.iter().all(|audit| audit == most).then_some(*most)
 }
 
 #[cfg(test)]
@@ -52,72 +84,97 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Letters are receipts; replicas and reruns follow.
+    const DEVNET: Panel = Panel { first: 1, all: 3, agree: 2 };
+    const PUBLIC: Panel = Panel { first: 3, all: 9, agree: 7 };
+
+    fn ids(letters: &str) -> Vec<ReceiptId> {
+        letters.bytes().map(|letter| ReceiptId([letter; 32])).collect()
+    }
+
+    /// Letters are receipts: of those ordered, of referees.
     #[track_caller]
-    fn check(receipts: &str, replicas: usize, expected: &str) {
-        let ids: Vec<_> = receipts.bytes().map(|letter| ReceiptId([letter; 32])).collect();
-        let said = match judge(&ids, replicas, 3) {
+    fn check(panel: Panel, parties: &str, ordered: usize, referees: &str, expected: &str) {
+        let said = match judge(&ids(parties), ordered, &ids(referees), panel) {
             Judgement::Incomplete => "incomplete".to_owned(),
             Judgement::Stands(id) => format!("{} stands", char::from(id.0[0])),
-            Judgement::Rerun => "rerun".to_owned(),
+            Judgement::Ask { referees } => format!("ask {referees}"),
             Judgement::Undecided => "undecided".to_owned(),
         };
-        assert_eq!(said, expected, "{receipts:?} of {replicas} replicas");
+        assert_eq!(said, expected, "{parties:?} of {ordered}, referees {referees:?}");
     }
 
     #[test]
-    fn agreement_needs_everyone_and_a_lie_needs_a_majority_against_it() {
-        check("", 2, "incomplete");
-        check("a", 2, "incomplete");
-        check("a", 1, "a stands");
-        check("aa", 2, "a stands");
-        check("ab", 2, "rerun");
-        check("aba", 2, "a stands");
-        check("abb", 2, "b stands");
-        check("abc", 2, "rerun");
-        check("abcc", 2, "rerun");
-        check("abccc", 2, "c stands");
-        check("abccd", 2, "undecided");
-        check("aab", 3, "rerun");
-        check("aaba", 3, "a stands");
-        check("aabb", 3, "rerun");
-        check("aabba", 3, "a stands");
-        check("aabbcc", 3, "undecided");
+    fn agreement_needs_everyone_who_was_ordered() {
+        check(PUBLIC, "", 2, "", "incomplete");
+        check(PUBLIC, "a", 2, "", "incomplete");
+        check(PUBLIC, "a", 1, "", "a stands");
+        check(PUBLIC, "aa", 2, "", "a stands");
+        check(PUBLIC, "ab", 2, "", "ask 3");
     }
 
     #[test]
-    fn when_time_is_over_a_majority_of_at_least_two_stands() {
-        for (receipts, expected) in [
-            ("", None),
-            ("a", None),
-            ("aa", Some(b'a')),
-            ("ab", None),
-            ("aab", Some(b'a')),
-            ("abbb", Some(b'b')),
-            ("aabb", None),
-            ("aabbc", None),
-        ] {
-            let ids: Vec<_> = receipts.bytes().map(|letter| ReceiptId([letter; 32])).collect();
-            assert_eq!(judge_last(&ids).map(|id| id.0[0]), expected, "{receipts:?}");
+    fn three_referees_of_one_mind_decide_and_else_seven_of_nine() {
+        check(PUBLIC, "ab", 2, "bb", "ask 3");
+        check(PUBLIC, "ab", 2, "bbb", "b stands");
+        check(PUBLIC, "ab", 2, "bba", "ask 9");
+        check(PUBLIC, "ab", 2, "bbabbbbb", "ask 9");
+        check(PUBLIC, "ab", 2, "bbabbbbba", "b stands");
+        check(PUBLIC, "ab", 2, "bbabbbaba", "undecided");
+    }
+
+    #[test]
+    fn parties_never_outvote_all_referees_but_many_of_them_call_for_all() {
+        check(PUBLIC, "aaaab", 5, "bbb", "ask 9");
+        check(PUBLIC, "aaaab", 5, "bbbbbbbbb", "b stands");
+        check(PUBLIC, "aaaab", 5, "bbbbbbbaa", "b stands");
+        // Two colluders against an honest auditor.
+        check(PUBLIC, "aab", 3, "bbb", "b stands");
+    }
+
+    #[test]
+    fn a_receipt_that_no_party_showed_needs_more_than_the_first_referees() {
+        check(PUBLIC, "ab", 2, "ccc", "c stands");
+        check(DEVNET, "ab", 2, "c", "ask 3");
+        check(DEVNET, "ab", 2, "cc", "ask 3");
+        check(DEVNET, "ab", 2, "ccd", "c stands");
+        check(DEVNET, "ab", 2, "cde", "undecided");
+    }
+
+    #[test]
+    fn one_referee_is_enough_where_everything_is_ones_own() {
+        check(DEVNET, "ab", 2, "", "ask 1");
+        check(DEVNET, "ab", 2, "b", "b stands");
+        check(DEVNET, "aab", 3, "a", "a stands");
+        check(DEVNET, "aab", 3, "b", "ask 3");
+    }
+
+    #[test]
+    fn when_time_is_over_a_majority_of_at_least_two_is_paid_unless_an_auditor_differs() {
+        for (receipts, expected) in
+            [("", None), ("a", None), ("aa", Some(b'a')), ("ab", None), ("aab", Some(b'a')), ("aabb", None)]
+        {
+            assert_eq!(judge_late(&ids(receipts), &[]).map(|id| id.0[0]), expected, "{receipts:?}");
         }
+        assert_eq!(judge_late(&ids("aab"), &ids("b")), None);
+        assert_eq!(judge_late(&ids("aab"), &ids("a")).map(|id| id.0[0]), Some(b'a'));
     }
 
     proptest! {
         #[test]
-        fn a_verdict_is_a_revealed_majority_whatever_the_order(
-            receipts in prop::collection::vec(0_u8..4, 0..10), replicas in 1_usize..5, reruns in 1_usize..4, turn in 0_usize..10
+        fn a_verdict_against_a_party_is_that_of_referees_whatever_the_order(
+            parties in prop::collection::vec(0_u8..4, 1..6),
+            referees in prop::collection::vec(0_u8..4, 0..=9),
+            turn in 0_usize..10,
         ) {
-            let ids: Vec<_> = receipts.iter().map(|&n| ReceiptId([n; 32])).collect();
-            let mut turned = ids.clone();
-            if !turned.is_empty() {
-                let by = turn % turned.len();
-                turned.rotate_left(by);
-            }
-            let said = judge(&ids, replicas, reruns);
-            prop_assert_eq!(said, judge(&turned, replicas, reruns));
-            if let Judgement::Stands(winner) = said {
-                let votes = ids.iter().filter(|id| **id == winner).count();
-                prop_assert!(votes * 2 > ids.len() && ids.len() >= replicas);
+            let ids = |letters: &[u8]| letters.iter().map(|&n| ReceiptId([n; 32])).collect::<Vec<_>>();
+            let (parties, referees) = (ids(&parties), ids(&referees));
+            let said = judge(&parties, parties.len(), &referees, PUBLIC);
+            let mut turned = parties.clone();
+            turned.rotate_left(turn % parties.len());
+            prop_assert_eq!(said, judge(&turned, turned.len(), &referees, PUBLIC));
+            if let Judgement::Stands(winner) = said && parties.iter().any(|receipt| *receipt != winner) {
+                let votes = referees.iter().filter(|receipt| **receipt == winner).count();
+                prop_assert!(votes >= 7 || (votes >= 3 && votes == referees.len()), "{} votes", votes);
             }
         }
     }

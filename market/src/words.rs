@@ -1,6 +1,6 @@
 //! One word for each phase, the same in refusals, tables and logs (`spec/02-job.md`, section 3).
 
-use samebit_spec::job::{Closing, JobPhase, RunPhase, UnitPhase};
+use samebit_spec::job::{Closing, JobPhase, RunPhase, RunRole, UnitPhase};
 
 /// Where a job stands.
 #[must_use]
@@ -21,12 +21,24 @@ pub const fn unit_phase(phase: &UnitPhase) -> &'static str {
     match phase {
         UnitPhase::Placing => "placing",
         UnitPhase::Running => "running",
+        UnitPhase::Sealed { .. } => "sealed",
+        UnitPhase::Drawing { .. } => "drawing",
         UnitPhase::Revealing { .. } => "revealing",
         UnitPhase::Agreed { .. } => "provisional",
         UnitPhase::Final { .. } => "final",
         UnitPhase::Undecided => "undecided",
         UnitPhase::Expired => "expired",
         UnitPhase::Dropped => "dropped",
+    }
+}
+
+/// Why a host was drawn.
+#[must_use]
+pub const fn run_role(role: RunRole) -> &'static str {
+    match role {
+        RunRole::Replica => "replica",
+        RunRole::Audit => "audit",
+        RunRole::Referee => "referee",
     }
 }
 

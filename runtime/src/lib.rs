@@ -45,6 +45,11 @@ pub use engine::{EngineKind, UnknownEngine};
 pub use fault::{HostFault, LoadError};
 pub use samebit_rewrite::{Executable, Refusal};
 pub use samebit_tensor::{Backend, Cpu, Oracle};
+/// What a [`Backend`] is written with.
+pub mod backend {
+    pub use samebit_tensor::{Failure, Fault, Tensor};
+}
+
 pub use samebit_wasi::{Content, OutputBytes, PIECE, Piece, Said, Saved};
 pub use snapshot::{Checkpoint, Held, Keep, Pages, Snapshot, SnapshotError, Source};
 

@@ -1,8 +1,10 @@
 //! What may be written to the ledger (`spec/05-settlement.md`, section 2).
 
 use crate::{
+    audit::AuditOpening,
     id::{Commitment, EntryId, GenesisId, JobId},
     job::{CustodyRefusal, JobSpec, RunId},
+    offer::Offer,
     receipt::{Receipt, Salt},
     sign::{Domain, PublicKey, Signature, SignatureError},
     task::TaskManifest,
@@ -75,15 +77,19 @@ pub enum Body {
         ask: FuelPrice,
         /// Runs at once.
         slots: u16,
+        /// What a run may ask of it.
+        offer: Offer,
         /// Moved from the account to the bond.
         bond: MicroCredits,
     },
-    /// Changes the signer's standing ask. Signer: the host's operator.
+    /// Changes the signer's standing ask and offer. Signer: the host's operator.
     HostUpdate {
         /// Least price.
         ask: FuelPrice,
         /// Runs at once; 0 pauses.
         slots: u16,
+        /// What a run may ask of it.
+        offer: Offer,
     },
     /// Moves money from the host's account to its bond.
     BondAdd {
@@ -121,6 +127,15 @@ pub enum Body {
         job: JobId,
         /// Why.
         reason: CustodyRefusal,
+    },
+    /// Opens the buyer's secret in the draw of a unit's audit. Signer: the buyer.
+    AuditOpen {
+        /// Of which job.
+        job: JobId,
+        /// And unit.
+        unit: u32,
+        /// What the job's seal holds for it.
+        opening: AuditOpening,
     },
     /// Takes a drawn run and locks the bond. Signer: the host's operator, as in the variants that follow.
     RunAccept {

@@ -118,6 +118,10 @@ id! {
     Commitment, "commit"
 }
 id! {
+    /// Root of the buyer's secrets for the draw of audits ([`crate::audit`]).
+    AuditSeal, "seal"
+}
+id! {
     /// Hash of the ledger's whole state after a block.
     LedgerRoot, "ledger"
 }

@@ -1,14 +1,16 @@
 //! Orders, and what the ledger knows of each (`spec/02-job.md`).
 
 use crate::{
+    audit::Audit,
     content::TreeRef,
     execution::{Access, Execution, Limits, Mount, Profile},
-    id::{Beacon, BlobId, Commitment, JobId, ParamsId, ReceiptId, TaskId},
+    id::{AuditSeal, Beacon, BlobId, Commitment, JobId, ParamsId, ReceiptId, TaskId},
+    offer::{Needs, Offer},
     param,
     receipt::Receipt,
     sign::PublicKey,
     task::TaskManifest,
-    unit::{Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::Hashed,
 };
 use alloc::{string::String, vec, vec::Vec};
@@ -34,10 +36,16 @@ pub struct JobSpec {
     pub seed: [u8; 32],
     /// What each run may use.
     pub limits: Limits,
+    /// What its hosts must offer beside room for that and the task's tensor operations.
+    pub needs: Needs,
     /// Fuel per step.
     pub step_budget: Fuel,
     /// How many hosts run each unit, 1 to [`param::REPLICAS_MAX`].
     pub replicas: u8,
+    /// The chance with which a unit is run once more, blind, by a host drawn after its hosts are bound. 0: never.
+    pub audit: BasisPoints,
+    /// Binds the buyer's secrets in that draw. `None`: beacons alone draw, and the buyer need not be there.
+    pub seal: Option<AuditSeal>,
     /// What every drawn host is paid.
     pub price: FuelPrice,
     /// How long after the post each unit must be agreed.
@@ -176,6 +184,11 @@ pub enum CustodyRefusal {
     },
     /// The module is not admitted by the profile.
     BadModule,
+    /// The files of an input are more than the order says.
+    TooMuchInput {
+        /// The unit.
+        unit: u32,
+    },
 }
 
 /// What the ledger knows of a unit.
@@ -185,6 +198,8 @@ pub struct UnitRecord {
     pub phase: UnitPhase,
     /// Its runs; a run's index is its attempt.
     pub runs: Vec<RunRecord>,
+    /// Whether it is audited.
+    pub audit: Audit,
     /// Escrow of this unit that is not yet paid or refunded.
     pub escrow: MicroCredits,
 }
@@ -196,6 +211,18 @@ pub enum UnitPhase {
     Placing,
     /// Enough hosts are drawn; not all have committed.
     Running,
+    /// All have committed; the beacon of a later block draws whether the unit is audited.
+    Sealed {
+        /// That block, or the first after it.
+        at: Height,
+    },
+    /// That beacon is there; the buyer's secret is awaited.
+    Drawing {
+        /// The beacon.
+        beacon: Beacon,
+        /// The buyer opens before then, or the unit is audited.
+        until: Time,
+    },
     /// All have committed; openings are due.
     Revealing {
         /// Before then.
@@ -226,6 +253,8 @@ pub enum UnitPhase {
 pub struct RunRecord {
     /// The host's account.
     pub host: PublicKey,
+    /// Why it was drawn.
+    pub role: RunRole,
     /// Beacon of the block that drew it, for whoever recomputes the draw.
     pub drawn: Beacon,
     /// Height of that block.
@@ -244,6 +273,17 @@ pub struct RunRecord {
     pub paid: MicroCredits,
     /// What it lost.
     pub lost: MicroCredits,
+}
+
+/// Why a host was drawn for a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum RunRole {
+    /// One of those ordered.
+    Replica,
+    /// Drawn after those were bound, before any of them has shown anything.
+    Audit,
+    /// Drawn because receipts differ.
+    Referee,
 }
 
 /// Where a run stands.
@@ -296,6 +336,8 @@ pub struct HostRecord {
     pub ask: FuelPrice,
     /// Runs it takes at once. 0: paused.
     pub slots: u16,
+    /// What a run may ask of it.
+    pub offer: Offer,
     /// Bond that no run has locked.
     pub bond_free: MicroCredits,
     /// Bond that runs have locked.

@@ -13,6 +13,8 @@ extern crate alloc;
 pub mod abi;
 
 #[cfg(feature = "types")]
+pub mod audit;
+#[cfg(feature = "types")]
 pub mod block;
 #[cfg(feature = "types")]
 pub mod content;
@@ -30,6 +32,8 @@ pub mod id;
 pub mod job;
 #[cfg(feature = "types")]
 pub mod message;
+#[cfg(feature = "types")]
+pub mod offer;
 #[cfg(feature = "types")]
 pub mod param;
 #[cfg(feature = "types")]

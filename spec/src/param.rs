@@ -180,6 +180,9 @@ pub const UNITS_MAX: usize = 1024;
 pub const REPLICAS_MAX: u8 = 7;
 /// Hosts per unit unless the buyer says otherwise. Source: tier `standard`.
 pub const REPLICAS_DEFAULT: u8 = 2;
+/// Blocks between the one that binds a unit's last host and the one whose beacon draws its audit. Source: `design`,
+/// section 6: whoever makes the first of them does not choose the second's beacon alone.
+pub const AUDIT_DELAY: u64 = 2;
 /// Bytes of all arguments and environment of a job.
 pub const ARGS_BYTES_MAX: usize = 8 << 10;
 /// Arguments, and environment variables, of a job.
@@ -222,6 +225,12 @@ pub const FILES_MAX: Bytes = Bytes(4 << 30);
 /// Bytes of mounted content that a host holds in memory at a time; a world that mounts more pays for each way to a piece.
 /// Source: `spec/06-wasi.md`, section 6.7.
 pub const CONTENT_LOADED_MAX: Bytes = Bytes(256 << 20);
+/// Bytes of the files of a unit's input that an order may need and a host may offer. Source: what a keeper signs for.
+pub const INPUTS_MAX: Bytes = Bytes(64 << 30);
+/// Linear memory that a host offers to a run unless told otherwise.
+pub const OFFERED_MEMORY_DEFAULT: Bytes = Bytes(1 << 30);
+/// Bytes of written files that a host offers to a run unless told otherwise.
+pub const OFFERED_FILES_DEFAULT: Bytes = Bytes(1 << 30);
 /// Inodes that a guest may make unless the buyer says otherwise.
 pub const INODES_DEFAULT: u32 = 65_536;
 /// Most inodes that a guest may make.
@@ -263,14 +272,20 @@ pub struct Params {
     pub slash_burned: BasisPoints,
     /// What a host that accepted and fell silent pays, as a share of the most that the run can earn. Burned.
     pub no_show: BasisPoints,
-    /// Further hosts drawn, one after another, to decide between receipts that differ.
-    pub reruns: u8,
+    /// Hosts drawn together to decide between receipts that differ. Source: `spec/04-verification.md`, section 5.
+    pub referees: u8,
+    /// Referees in all, when the first are not of one mind.
+    pub referees_all: u8,
+    /// Of all, those who must agree.
+    pub referees_agree: u8,
     /// For a keeper to sign custody.
     pub custody: Millis,
     /// For a drawn host to accept.
     pub accept: Millis,
     /// For an accepted host to beat, again and again until it commits.
     pub heartbeat: Millis,
+    /// For a buyer to open its secret in the draw of an audit, once the beacon is there.
+    pub open: Millis,
     /// For committed hosts to reveal, once all have committed.
     pub reveal: Millis,
     /// From agreement to settlement.
@@ -308,10 +323,13 @@ impl Params {
         bond_least: MicroCredits(10_000_000),
         slash_burned: BasisPoints(8_000),
         no_show: BasisPoints(5_000),
-        reruns: 3,
+        referees: 1,
+        referees_all: 3,
+        referees_agree: 2,
         custody: Millis(30_000),
         accept: Millis(5_000),
         heartbeat: Millis(8_000),
+        open: Millis(5_000),
         reveal: Millis(10_000),
         window: Millis(1_000),
         exclusion: Millis(600_000),
@@ -320,9 +338,13 @@ impl Params {
 
     /// For strangers: windows that leave time to re-execute. Source: `design`, W = 1 h public.
     pub const PUBLIC: Self = Self {
+        referees: 3,
+        referees_all: 9,
+        referees_agree: 7,
         custody: Millis(600_000),
         accept: Millis(30_000),
         heartbeat: Millis(60_000),
+        open: Millis(300_000),
         reveal: Millis(600_000),
         window: Millis(3_600_000),
         exclusion: Millis(7 * 24 * 3_600_000),
@@ -351,10 +373,14 @@ impl Params {
         bounded("bond_least", self.bond_least.0, 1, 1_000_000_000_000)?;
         bounded("slash_burned", self.slash_burned.0.into(), 8_000, 10_000)?;
         bounded("no_show", self.no_show.0.into(), 0, 10_000)?;
-        bounded("reruns", self.reruns.into(), 1, 9)?;
+        let (first, all) = (u64::from(self.referees), u64::from(self.referees_all));
+        bounded("referees", first, 1, 9)?;
+        bounded("referees_all", all, first + 1, 27)?;
+        bounded("referees_agree", self.referees_agree.into(), all / 2 + 1, all)?;
         bounded("custody", self.custody.0, 1_000, day)?;
         bounded("accept", self.accept.0, 500, day)?;
         bounded("heartbeat", self.heartbeat.0, 1_000, day)?;
+        bounded("open", self.open.0, 500, day)?;
         bounded("reveal", self.reveal.0, 1_000, day)?;
         bounded("window", self.window.0, 100, 30 * day)?;
         bounded("exclusion", self.exclusion.0, 0, 365 * day)?;

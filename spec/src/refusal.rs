@@ -134,6 +134,24 @@ pub enum Refusal {
         /// Where it stands.
         phase: String,
     },
+    /// The unit is past the point where the entry makes sense, or not yet at it, or not there.
+    #[error("unit {unit} of {job} is {phase}")]
+    UnitPhase {
+        /// The job.
+        job: JobId,
+        /// The unit.
+        unit: u32,
+        /// Where it stands.
+        phase: String,
+    },
+    /// The opening is not what the job's seal holds for the unit.
+    #[error("unit {unit} of {job}: the secret does not open the job's seal")]
+    NotTheSeal {
+        /// The job.
+        job: JobId,
+        /// The unit.
+        unit: u32,
+    },
     /// No such unit or attempt.
     #[error("run {run} is not known")]
     RunUnknown {
@@ -177,5 +195,15 @@ pub enum Refusal {
         ask: FuelPrice,
         /// The most.
         max: FuelPrice,
+    },
+    /// A field of a host's offer out of its bounds.
+    #[error("offer: {field} is {given}, allowed {allowed}")]
+    BadOffer {
+        /// The field.
+        field: String,
+        /// What was given.
+        given: String,
+        /// What is allowed.
+        allowed: String,
     },
 }

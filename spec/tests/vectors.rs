@@ -6,6 +6,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::{Signer as _, SigningKey};
 use samebit_spec::{
+    audit::{AuditOpening, seal},
     block::{Block, Genesis, Header, Invitation, beacon_digest, entries_root},
     content::{BlobRef, Tree, TreeFile, TreeRef},
     entry::{Body, Entry, SignedEntry},
@@ -14,6 +15,7 @@ use samebit_spec::{
     id::{Beacon, BlobId, BlockId, Commitment, GenesisId, JobId, LedgerRoot, StateRoot, TaskId, TreeId},
     job::{CustodyRefusal, JobSpec, RunId},
     message::{BlobAnswer, BlobRequest, Follow, Request, Response, Status},
+    offer::{AdapterClass, AdapterOffer, Kinds, Needs, Offer, TensorNeed},
     param::Params,
     receipt::{Output, Receipt, Salt, commitment, heartbeat_mark},
     refusal::Refusal,
@@ -21,7 +23,7 @@ use samebit_spec::{
     state::{GlobalValue, MemoryRoot, StateImage, TensorMark, TensorSource, history_root, memory_root},
     task::{TaskForm, TaskManifest},
     tensor::{Dtype, TensorType},
-    unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::{self, Hashed},
 };
 use serde_json::{Value, json};
@@ -124,12 +126,23 @@ fn spec() -> JobSpec {
         env: vec![("LANG".into(), "C".into())],
         seed: [5; 32],
         limits: Limits::default(),
+        needs: Needs {
+            inputs: Bytes(12),
+            tensors: TensorNeed::Adapter(AdapterOffer { class: AdapterClass::Integrated, kinds: Kinds::F32 }),
+        },
         step_budget: Fuel(1_000_000),
         replicas: 2,
+        audit: BasisPoints(750),
+        seal: Some(seal(&[3; 32], 2)),
         price: FuelPrice(10),
         deadline: Millis(60_000),
         params: Params::DEVNET.id(),
     }
+}
+
+fn adapter_offer() -> Offer {
+    let adapter = AdapterOffer { class: AdapterClass::Discrete, kinds: Kinds::F32.with(Kinds::I8) };
+    Offer { adapter: Some(adapter), ..Offer::default() }
 }
 
 fn execution() -> Execution {
@@ -172,14 +185,21 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("transfer", Body::Transfer { to: key, amount: MicroCredits(5) }),
         (
             "host-register",
-            Body::HostRegister { operator: key, ask: FuelPrice(9), slots: 2, bond: MicroCredits(10_000_000) },
+            Body::HostRegister {
+                operator: key,
+                ask: FuelPrice(9),
+                slots: 2,
+                offer: Offer::default(),
+                bond: MicroCredits(10_000_000),
+            },
         ),
-        ("host-update", Body::HostUpdate { ask: FuelPrice(8), slots: 0 }),
+        ("host-update", Body::HostUpdate { ask: FuelPrice(8), slots: 0, offer: adapter_offer() }),
         ("bond-add", Body::BondAdd { amount: MicroCredits(1) }),
         ("bond-withdraw", Body::BondWithdraw { amount: MicroCredits(2) }),
         ("task-publish", Body::TaskPublish { manifest: manifest() }),
         ("job-post", Body::JobPost { spec: spec() }),
         ("job-cancel", Body::JobCancel { job }),
+        ("audit-open", Body::AuditOpen { job, unit: 1, opening: AuditOpening::of(&[3; 32], 2, 1).expect("unit 1") }),
         ("custody-sign", Body::CustodySign { job }),
         (
             "custody-refuse-missing",
@@ -187,6 +207,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ),
         ("custody-refuse-tree", Body::CustodyRefuse { job, reason: CustodyRefusal::BadTree { unit: 1 } }),
         ("custody-refuse-module", Body::CustodyRefuse { job, reason: CustodyRefusal::BadModule }),
+        ("custody-refuse-input", Body::CustodyRefuse { job, reason: CustodyRefusal::TooMuchInput { unit: 1 } }),
         ("run-accept", Body::RunAccept { run: run() }),
         ("run-decline", Body::RunDecline { run: run() }),
         ("run-heartbeat", Body::RunHeartbeat { run: run(), mark: [7; 32], fuel: Fuel(99) }),
@@ -283,6 +304,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
 fn content_files() -> Vec<File> {
     let tree = tree();
     vec![
+        File::new("Offer", None).value("processor", &Offer::default(), None).value("adapter", &adapter_offer(), None),
         File::new("BlobRef", None).value("empty", &BlobRef::of(b""), Some(BlobRef::of(b"").id.0)).value(
             "hello",
             &BlobRef::of(b"hello\n"),

@@ -325,7 +325,7 @@ fn audit(place: &Place, job: &str, unit: u64) -> Result<(String, Value), String>
 
 fn show_jobs(jobs: &[Job], names: &BTreeMap<String, String>) {
     let mut rows = vec![
-        ["job", "task", "units", "final", "agreed at once", "disputed", "re-runs", "slashed"]
+        ["job", "task", "units", "final", "agreed at once", "disputed", "referees", "slashed"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -338,7 +338,7 @@ fn show_jobs(jobs: &[Job], names: &BTreeMap<String, String>) {
             job.units.iter().filter(|unit| unit.phase == "final").count().to_string(),
             job.units.iter().filter(|unit| unit.phase == "final" && !unit.disputed).count().to_string(),
             job.disputed().count().to_string(),
-            job.units.iter().map(|unit| unit.reruns).sum::<u64>().to_string(),
+            job.units.iter().map(|unit| unit.referees).sum::<u64>().to_string(),
             if slashed.is_empty() { "nobody".to_owned() } else { slashed.join(", ") },
         ]);
     }

@@ -13,6 +13,7 @@ mod gpu;
 mod models;
 mod oracles;
 mod shell;
+mod sim;
 
 use shell::{Step, cargo, has_cargo_command, root, say};
 use std::{path::PathBuf, process::ExitCode};
@@ -30,6 +31,7 @@ cargo xtask COMMAND
   programs           run other people's programs, yosys among them, which takes minutes to compile the first time
   gate [OPTIONS]     send every adapter of this machine through the conformance gate; `gate --help` lists its options
   bench AREA         measure; AREA: market, tax, fuel, bombs, state, files, tensor, gpu. Writes target/bench/AREA.jsonl
+  sim COMMAND        scripted worlds of named adversaries, what assurance costs; `sim help` lists the commands
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
                      stack, nan, state, wasi. --seconds N or --runs N; a failure is kept and replayed by `test`
 
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(rest),
         "oracles" => oracles::run(rest),
         "programs" => programs(),
+        "sim" => sim::run(rest),
         "models" => models::fetch(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

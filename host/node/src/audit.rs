@@ -237,6 +237,8 @@ fn judge(job: JobId, record: &JobRecord, unit: u32, ours: Ours) -> UnitReport {
         UnitPhase::Agreed { receipt, .. } | UnitPhase::Final { receipt } => Some(receipt),
         UnitPhase::Placing
         | UnitPhase::Running
+        | UnitPhase::Sealed { .. }
+        | UnitPhase::Drawing { .. }
         | UnitPhase::Revealing { .. }
         | UnitPhase::Undecided
         | UnitPhase::Expired

@@ -12,19 +12,20 @@ use crate::{
     shelf::Shelf,
 };
 use samebit_blobs::BlobStore;
+use samebit_ledger::LedgerState;
 use samebit_market::agent::{Conduct, Effect, HostAgent, View};
 use samebit_net::{Link, NetConfig, NetError, Remote};
-use samebit_runtime::{Options, Runtime};
+use samebit_runtime::{Backend, Options, Runtime};
 use samebit_spec::{
     block::{Block, Invitation},
     entry::{Body, Entry, SignedEntry},
-    execution::Limits,
     id::GenesisId,
-    job::{RunId, RunPhase},
+    job::{HostRecord, RunId, RunPhase},
     message::{Request, Response},
+    offer::{Offer, lack},
     refusal::Refusal,
     sign::{Domain, PublicKey, Signer},
-    unit::{Bytes, FuelPrice, Height, MicroCredits, Millis},
+    unit::{FuelPrice, Height, MicroCredits, Millis},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,36 +49,6 @@ const WAITING: usize = 1024;
 /// Between two clean-ups of old receipts.
 const TIDY: Duration = Duration::from_secs(30);
 
-/// What a run may ask of this machine at most. A run that asks for more is declined, which costs nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling {
-    /// Linear memory.
-    pub memory: Bytes,
-    /// Files that it writes.
-    pub files: Bytes,
-    /// Its stdout.
-    pub stdout: Bytes,
-}
-
-impl Default for Ceiling {
-    fn default() -> Self {
-        Self { memory: Bytes(1 << 30), files: Bytes(1 << 30), stdout: Bytes(256 << 20) }
-    }
-}
-
-impl Ceiling {
-    /// What of `limits` is beyond it.
-    fn exceeded(&self, limits: &Limits) -> Option<String> {
-        let asked = [
-            ("memory", limits.memory, self.memory),
-            ("files", limits.files, self.files),
-            ("stdout", limits.stdout, self.stdout),
-        ];
-        let (what, given, most) = asked.into_iter().find(|(_, given, most)| given > most)?;
-        Some(format!("{given} bytes of {what}, this host gives {most}"))
-    }
-}
-
 /// What a host needs.
 #[derive(Debug)]
 pub struct Config {
@@ -99,8 +70,10 @@ pub struct Config {
     pub bond: MicroCredits,
     /// How it behaves.
     pub conduct: Conduct,
-    /// What it gives to a run.
-    pub ceiling: Ceiling,
+    /// What it gives to a run: told on the ledger, and a run that asks for more is declined.
+    pub offer: Offer,
+    /// What computes tensors; the CPU unless said otherwise. The offer's adapter must be this one.
+    pub backend: Option<Arc<dyn Backend>>,
     /// Whom it tells that it is ready.
     pub announce: Announce,
 }
@@ -122,12 +95,13 @@ pub async fn run(config: Config, mut shutdown: Shutdown) -> Result<(), NodeError
 }
 
 async fn serve(config: Config) -> Result<(), NodeError> {
-    let Config { dir, invitation, account, operator, peer, ask, slots, bond, conduct, ceiling, announce } = config;
+    let Config { dir, invitation, account, operator, peer, ask, slots, bond, conduct, offer, backend, announce } =
+        config;
     let io = |path: &std::path::Path| {
         let path = path.to_path_buf();
         move |source| NodeError::Io { path, source }
     };
-    let runtime = Runtime::open(&Options { cache: code::cache(&dir.join("cache")), ..Options::default() })?;
+    let runtime = Runtime::open(&Options { cache: code::cache(&dir.join("cache")), backend, ..Options::default() })?;
     let store = BlobStore::open_cache(&dir.join("blobs"))?;
     let salt_key = salt_key(&dir)?.seed();
     let shelf = Shelf::open(&dir.join("runs")).map_err(io(&dir))?;
@@ -142,7 +116,8 @@ async fn serve(config: Config) -> Result<(), NodeError> {
     let mut chain = Chain { follower, blocks, heard: Instant::now() };
     chain.reach(head).await?;
 
-    let host = register(&link, &mut chain, account.as_ref(), &operator, ask, slots, bond).await?;
+    let standing = Standing { ask, slots, offer };
+    let host = register(&link, &mut chain, account.as_ref(), &operator, standing, bond).await?;
     let mut agent = HostAgent::new(host, salt_key, runtime.engine_build().to_string(), conduct);
     for (run, receipt) in shelf.all().map_err(io(&dir))? {
         agent.restore(run, receipt);
@@ -168,8 +143,18 @@ async fn serve(config: Config) -> Result<(), NodeError> {
     let sequence = chain.follower.state().sequence(&submitter.key.public());
     tokio::spawn(submitter.run(sequence, wanted, fates_in));
     announce.say("host", name, &host, &[]);
-    tracing::info!(%host, %conduct, slots, "host ready");
-    let mind = Mind { host, agent, ceiling, executor, running: BTreeMap::new(), bodies, tidied: Instant::now() };
+    let tensors = executor.runtime.backend().describe();
+    tracing::info!(%host, %conduct, slots, tensors, "host ready");
+    let mind = Mind {
+        host,
+        agent,
+        standing,
+        executor,
+        running: BTreeMap::new(),
+        bodies,
+        tidied: Instant::now(),
+        offered: None,
+    };
     mind.live(chain, results, fates).await
 }
 
@@ -234,25 +219,42 @@ impl Chain {
     }
 }
 
+/// What the ledger is told of a host, and told anew when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    ask: FuelPrice,
+    slots: u16,
+    offer: Offer,
+}
+
+impl Standing {
+    fn of(record: &HostRecord) -> Self {
+        Self { ask: record.ask, slots: record.slots, offer: record.offer }
+    }
+
+    fn update(self) -> Body {
+        Body::HostUpdate { ask: self.ask, slots: self.slots, offer: self.offer }
+    }
+}
+
 /// Makes sure that the operator acts for a host, registering the account where needed.
 async fn register(
     link: &Link,
     chain: &mut Chain,
     account: Option<&Keypair>,
     operator: &Keypair,
-    ask: FuelPrice,
-    slots: u16,
+    standing: Standing,
     bond: MicroCredits,
 ) -> Result<PublicKey, NodeError> {
     let own = operator.public();
     loop {
         let state = chain.follower.state();
         if let Some(host) = state.host_of_operator(&own) {
-            let as_wanted = state.hosts().get(&host).is_none_or(|record| (record.ask, record.slots) == (ask, slots));
+            let as_wanted = state.hosts().get(&host).is_none_or(|record| Standing::of(record) == standing);
             if as_wanted {
                 return Ok(host);
             }
-            submit_now(link, chain, operator, Body::HostUpdate { ask, slots }).await?;
+            submit_now(link, chain, operator, standing.update()).await?;
             continue;
         }
         let Some(account) = account else { return Err(NodeError::NotRegistered { operator: own }) };
@@ -260,7 +262,8 @@ async fn register(
             let (account, registered) = (account.public(), record.operator);
             return Err(NodeError::OtherOperator { account, registered, operator: own });
         }
-        submit_now(link, chain, account, Body::HostRegister { operator: own, ask, slots, bond }).await?;
+        let Standing { ask, slots, offer } = standing;
+        submit_now(link, chain, account, Body::HostRegister { operator: own, ask, slots, offer, bond }).await?;
     }
 }
 
@@ -404,11 +407,13 @@ fn kind(body: &Body) -> (u8, Option<RunId>) {
 struct Mind {
     host: PublicKey,
     agent: HostAgent,
-    ceiling: Ceiling,
+    standing: Standing,
     executor: Executor,
     running: BTreeMap<RunId, Running>,
     bodies: mpsc::Sender<Body>,
     tidied: Instant,
+    /// When the ledger was last told of another offer.
+    offered: Option<Instant>,
 }
 
 impl Mind {
@@ -440,7 +445,8 @@ impl Mind {
     fn policy(&self, body: Body, view: &View<'_>) -> Body {
         let Body::RunAccept { run } = body else { return body };
         let Some(seen) = view.runs.iter().find(|seen| seen.run == run) else { return body };
-        let reason = self.ceiling.exceeded(&seen.job.spec.limits).or_else(|| self.executor.bad(&seen.task.module.id));
+        let lacking = lack(&self.standing.offer, &seen.job.spec, seen.task).map(|lack| lack.to_string());
+        let reason = lacking.or_else(|| self.executor.bad(&seen.task.module.id));
         match reason {
             Some(reason) => {
                 tracing::info!(%run, reason, "run declined");
@@ -470,8 +476,24 @@ impl Mind {
         }
     }
 
+    /// Takes an adapter that was found wrong, or failed again and again, out of the offer. What runs goes on on the CPU.
+    fn offer(&mut self, state: &LedgerState) {
+        if self.standing.offer.adapter.is_some()
+            && let Some(reason) = self.executor.runtime.backend().given_up()
+        {
+            tracing::warn!(reason, "the adapter is not offered any more, tensors are computed on the CPU");
+            self.standing.offer.adapter = None;
+        }
+        let told = state.hosts().get(&self.host).is_none_or(|record| Standing::of(record) == self.standing);
+        let waits = self.offered.is_some_and(|at| at.elapsed() < SUBMIT);
+        if !told && !waits && self.bodies.try_send(self.standing.update()).is_ok() {
+            self.offered = Some(Instant::now());
+        }
+    }
+
     fn think(&mut self, chain: &Chain) {
         let state = chain.follower.state();
+        self.offer(state);
         // Ledger time, moved on by what has passed here since the last block.
         let passed = u64::try_from(chain.heard.elapsed().as_millis()).unwrap_or(u64::MAX);
         let view = state.host_view(&self.host, state.time().after(Millis(passed)));
@@ -545,15 +567,5 @@ mod tests {
         std::fs::remove_file(dir.path().join("salt.key")).unwrap();
         assert!(matches!(salt_key(dir.path()), Err(NodeError::SaltGone { .. })));
         assert!(!dir.path().join("salt.key").exists());
-    }
-
-    #[test]
-    fn what_a_job_gets_by_default_fits_and_more_than_the_host_gives_is_named() {
-        let (ceiling, limits) = (Ceiling::default(), Limits::default());
-        assert_eq!(ceiling.exceeded(&limits), None);
-        let greedy = Limits { memory: Bytes((1 << 30) + 1), ..limits };
-        assert!(ceiling.exceeded(&greedy).unwrap().contains("memory"));
-        let greedy = Limits { files: Bytes(2 << 30), ..limits };
-        assert!(ceiling.exceeded(&greedy).unwrap().contains("files"));
     }
 }

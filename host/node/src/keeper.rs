@@ -156,6 +156,9 @@ impl Search {
                 }
                 Err(error) => return missing_or(error),
             };
+            if tree.total() > awaiting.spec.needs.inputs {
+                return Ok(Some(CustodyRefusal::TooMuchInput { unit }));
+            }
             for blob in
                 tree.files().iter().map(|file| file.blob).filter(|blob| !self.files.contains(blob)).collect::<Vec<_>>()
             {
@@ -231,8 +234,9 @@ mod tests {
         execution::Limits,
         id::{JobId, TaskId},
         job::JobSpec,
+        offer::Needs,
         param::{self, Params},
-        unit::FuelPrice,
+        unit::{BasisPoints, Bytes, FuelPrice},
     };
 
     #[test]
@@ -254,8 +258,11 @@ mod tests {
             env: vec![],
             seed: [0; 32],
             limits: Limits::default(),
+            needs: Needs { inputs: Bytes(3), ..Needs::default() },
             step_budget: param::STEP_BUDGET_DEFAULT,
             replicas: 2,
+            audit: BasisPoints(0),
+            seal: None,
             price: FuelPrice(1),
             deadline: Millis(60_000),
             params: Params::DEVNET.id(),
@@ -278,5 +285,11 @@ mod tests {
         assert!(!file.exists());
         store.put(b"two").unwrap();
         assert_eq!(search.look(&awaiting, &store, &known).unwrap(), None);
+
+        // Hosts were chosen by what the order says of its inputs.
+        let mut understated = awaiting;
+        understated.spec.needs.inputs = Bytes(2);
+        let refused = Some(CustodyRefusal::TooMuchInput { unit: 0 });
+        assert_eq!(Search::default().look(&understated, &store, &known).unwrap(), refused);
     }
 }

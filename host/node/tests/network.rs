@@ -11,22 +11,35 @@ use samebit_node::{
     keys::Keypair,
     validator,
 };
-use samebit_runtime::Runtime;
+use samebit_runtime::{
+    Backend, Cpu, Runtime,
+    backend::{Failure, Fault, Tensor},
+};
 use samebit_spec::{
     block::{Genesis, Invitation},
     content::{BlobRef, Tree, TreeFile, TreeRef},
     entry::{Body, Entry, SignedEntry},
     execution::{Limits, TensorOps},
     id::{BlobId, JobId, TaskId},
-    job::{Closing, CustodyRefusal, JobPhase, JobSpec, RunPhase, UnitPhase},
+    job::{Closing, CustodyRefusal, HostRecord, HostTally, JobPhase, JobSpec, RunPhase, RunRole, UnitPhase},
     message::{BlobAnswer, BlobRequest, Request, Response},
+    offer::{AdapterClass, AdapterOffer, Kinds, Needs, Offer, TensorNeed},
     param::{self, Params},
     refusal::Refusal,
     sign::{Domain, Signature, SignatureError, Signer},
     task::{TaskForm, TaskManifest},
-    unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis, Time},
+    tensor::{Graph, Node, Op, Plan},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, MicroCredits, Millis, Time},
+    wire,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(90);
@@ -118,6 +131,10 @@ impl Network {
     }
 
     fn start_host(&mut self, number: u8, conduct: Conduct) {
+        self.start_host_with(number, conduct, Offer::default(), None);
+    }
+
+    fn start_host_with(&mut self, number: u8, conduct: Conduct, offer: Offer, backend: Option<Arc<dyn Backend>>) {
         let (stop, shutdown) = Shutdown::new();
         let (tell, told) = tokio::sync::oneshot::channel();
         let config = host::Config {
@@ -130,7 +147,8 @@ impl Network {
             slots: 4,
             bond: MicroCredits(100_000_000),
             conduct,
-            ceiling: host::Ceiling::default(),
+            offer,
+            backend,
             announce: Announce::Tell(tell),
         };
         let task = self.runtime.spawn(host::run(config, shutdown));
@@ -165,15 +183,14 @@ impl Drop for Network {
 }
 
 fn publish(client: &mut Client, store: &BlobStore) -> TaskId {
-    let module = store.put(&wat::parse_str(HELLO).unwrap()).unwrap();
+    publish_as(client, store, "hello", HELLO, TensorOps::default())
+}
+
+fn publish_as(client: &mut Client, store: &BlobStore, name: &str, text: &str, tensor_ops: TensorOps) -> TaskId {
+    let module = store.put(&wat::parse_str(text).unwrap()).unwrap();
     client.push(store, &[module], |_, _| ()).unwrap();
-    let manifest = TaskManifest {
-        name: "hello".into(),
-        module,
-        form: TaskForm::Command,
-        about: String::new(),
-        tensor_ops: TensorOps::default(),
-    };
+    let manifest =
+        TaskManifest { name: name.into(), module, form: TaskForm::Command, about: String::new(), tensor_ops };
     client.submit(&key(BUYER), Body::TaskPublish { manifest: manifest.clone() }).unwrap();
     manifest.id()
 }
@@ -193,8 +210,11 @@ fn spec(task: TaskId, units: Vec<TreeRef>) -> JobSpec {
         env: vec![],
         seed: [0; 32],
         limits: Limits { fuel: Fuel(100_000_000), ..Limits::default() },
+        needs: Needs { inputs: Bytes(1 << 30), ..Needs::default() },
         step_budget: param::STEP_BUDGET_DEFAULT,
         replicas: 2,
+        audit: BasisPoints(0),
+        seal: None,
         price: FuelPrice(10),
         deadline: Millis(60_000),
         params: Params::DEVNET.id(),
@@ -253,6 +273,35 @@ fn a_job_is_published_run_by_two_hosts_agreed_on_and_paid() {
     assert!(again.state().jobs().contains_key(&job), "the cache was replayed");
     again.sync().unwrap();
     assert!(again.state().height() > samebit_spec::unit::Height::ZERO && head != Default::default());
+}
+
+/// One replica, audited for certain, and the one host that lies among four is found in each unit that it is drawn for.
+#[test]
+fn one_replica_that_lies_is_found_by_a_blind_audit() {
+    let network = Network::start(&[Conduct::WrongOutput, Conduct::Honest, Conduct::Honest, Conduct::Honest]);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let units: Vec<_> = (0..8).map(|n| input(&store, &format!("unit {n}"))).collect();
+    client.push_trees(&store, &units, |_, _| ()).unwrap();
+    let liar = key(HOSTS).public();
+    let job = post(&mut client, JobSpec { replicas: 1, audit: BasisPoints(10_000), ..spec(task, units) });
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+
+    let state = client.sync().unwrap();
+    let record = &state.jobs()[&job];
+    for unit in &record.units {
+        assert!(matches!(unit.phase, UnitPhase::Final { .. }), "{:?}", unit.phase);
+        assert!(unit.audit.is_ordered());
+        let audits: Vec<_> = unit.runs.iter().filter(|run| run.role == RunRole::Audit).collect();
+        assert!(audits.iter().any(|run| run.receipt.is_some()), "{:?}", unit.runs);
+        let drawn = |role| unit.runs.iter().filter(|run| run.role == role).map(|run| run.drawn_at).min();
+        assert!(drawn(RunRole::Audit) > drawn(RunRole::Replica), "an auditor is drawn after the replica is bound");
+    }
+    let runs = || record.units.iter().flat_map(|unit| &unit.runs);
+    assert!(runs().filter(|run| run.receipt.is_some()).count() >= 16);
+    assert!(runs().all(|run| run.host == liar || run.phase != RunPhase::Slashed));
+    assert!(runs().all(|run| run.host != liar || run.phase != RunPhase::Upheld));
+    state.check().unwrap();
 }
 
 #[test]
@@ -522,4 +571,150 @@ fn an_invitation_to_another_chain_is_not_believed() {
     };
     let refused = Client::connect(&nobody, None).unwrap_err();
     assert!(matches!(&refused, ClientError::Unreachable { addresses, .. } if *addresses == nobody.addresses));
+}
+
+fn record(client: &mut Client, host: u8) -> HostRecord {
+    client.sync().unwrap().hosts()[&key(HOSTS + host).public()].clone()
+}
+
+#[test]
+fn jobs_land_only_on_hosts_with_the_room_that_they_need_and_an_order_that_hides_its_inputs_is_refused() {
+    let mut network = Network::start(&[]);
+    let small = Offer { memory: Bytes(1 << 20), ..Offer::default() };
+    network.start_host_with(0, Conduct::Honest, small, None);
+    network.start_host(1, Conduct::Honest);
+    network.start_host(2, Conduct::Honest);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish(&mut client, &store);
+    let units: Vec<_> = (0..6).map(|n| input(&store, &format!("unit {n}"))).collect();
+    client.push_trees(&store, &units, |_, _| ()).unwrap();
+
+    let job = post(&mut client, spec(task, units.clone()));
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+    let hosts = |client: &Client, job| -> Vec<_> {
+        client.state().jobs()[&job].units.iter().flat_map(|unit| &unit.runs).map(|run| run.host).collect()
+    };
+    let first = key(HOSTS).public();
+    assert!(!hosts(&client, job).contains(&first), "512 MiB are needed, it offers one");
+    assert!((0..3).all(|n| record(&mut client, n).tally.declined == 0), "nobody was asked in vain");
+
+    // What nobody offers is given to nobody, and refunded.
+    let mut greedy = spec(task, units[..1].to_vec());
+    greedy.limits.memory = Bytes(2 << 30);
+    greedy.deadline = Millis(3_000);
+    let job = post(&mut client, greedy);
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+    let unit = &client.state().jobs()[&job].units[0];
+    assert!(unit.phase == UnitPhase::Expired && unit.runs.is_empty(), "{unit:?}");
+
+    // The keeper has the files, and holds the order to what it says of them.
+    let mut hidden = spec(task, units[..1].to_vec());
+    hidden.needs.inputs = Bytes(5);
+    let job = post(&mut client, hidden);
+    assert_eq!(closed(&mut client, job), Closing::Refused { reason: CustodyRefusal::TooMuchInput { unit: 0 } });
+
+    // A host that starts again with more says so, and is drawn.
+    let Daemon { stop, task: ended } = network.hosts.remove(0);
+    stop.now();
+    network.runtime.block_on(ended).unwrap().unwrap();
+    network.start_host(0, Conduct::Honest);
+    assert_eq!(record(&mut client, 0).offer, Offer::default());
+    let job = post(&mut client, JobSpec { replicas: 3, ..spec(task, units[..1].to_vec()) });
+    assert_eq!(closed(&mut client, job), Closing::Settled);
+    assert!(hosts(&client, job).contains(&first));
+}
+
+/// A device that is lost with its first graph.
+#[derive(Debug, Default)]
+struct Frail(AtomicBool);
+
+impl Backend for Frail {
+    fn describe(&self) -> String {
+        String::from("frail")
+    }
+
+    fn given_up(&self) -> Option<String> {
+        self.0.load(Ordering::Relaxed).then(|| String::from("lost"))
+    }
+
+    fn run(&self, _: &Graph, _: &Plan, _: &[Tensor], _: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Tensor>, Failure> {
+        self.0.store(true, Ordering::Relaxed);
+        Err(Fault::Device { device: String::from("frail"), reason: String::from("lost") }.into())
+    }
+}
+
+/// Writes the eight bytes of `[1.5, 2.5] + [1.5, 2.5]`.
+fn doubling() -> String {
+    let text = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("\\{byte:02x}"));
+    let add = Graph { nodes: vec![Node { op: Op::Add, inputs: vec![0, 0] }], outputs: vec![1] };
+    let add = wire::encode(&add);
+    let numbers: Vec<u8> = [1.5_f32, 2.5].iter().flat_map(|number| number.to_le_bytes()).collect();
+    format!(
+        r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "samebit_tensor" "create" (func $create (param i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "samebit_tensor" "submit" (func $submit (param i32 i32 i32 i32 i32 i32) (result i32)))
+    (import "samebit_tensor" "read" (func $read (param i32 i64 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "\02\00\00\00") (data (i32.const 128) "{}") (data (i32.const 512) "{}")
+    (func $must (param i32) (if (local.get 0) (then unreachable)))
+    (func (export "_start")
+        (call $must (call $create (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 128) (i32.const 8) (i32.const 256)))
+        (call $must (call $submit (i32.const 512) (i32.const {}) (i32.const 256) (i32.const 1) (i32.const 260) (i32.const 1)))
+        (call $must (call $read (i32.load (i32.const 260)) (i64.const 0) (i32.const 300) (i32.const 8)))
+        (i32.store (i32.const 0) (i32.const 300))
+        (i32.store (i32.const 4) (i32.const 8))
+        (call $must (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+        text(&numbers),
+        text(&add),
+        add.len()
+    )
+}
+
+#[test]
+fn a_device_that_is_lost_makes_no_result_and_leaves_the_offer_while_others_finish_the_job() {
+    let mut network = Network::start(&[]);
+    let adapter = AdapterOffer { class: AdapterClass::Discrete, kinds: Kinds::ALL };
+    let offer = Offer { adapter: Some(adapter), ..Offer::default() };
+    network.start_host_with(0, Conduct::Honest, offer, Some(Arc::new(Frail::default())));
+    // These say that they have one and compute on the processor: with the same bits, so nobody can tell.
+    network.start_host_with(1, Conduct::Honest, offer, Some(Arc::new(Cpu)));
+    network.start_host_with(2, Conduct::Honest, offer, Some(Arc::new(Cpu)));
+    network.start_host(3, Conduct::Honest);
+    let (mut client, store) = (network.client(), BlobStore::open(&network.path("store")).unwrap());
+    let task = publish_as(&mut client, &store, "doubling", &doubling(), TensorOps(1));
+    let unit = input(&store, "anything");
+    client.push_trees(&store, &[unit], |_, _| ()).unwrap();
+    let on_adapters = |replicas| {
+        let needs = Needs { tensors: TensorNeed::Adapter(adapter), inputs: Bytes(100) };
+        JobSpec { needs, replicas, ..spec(task, vec![unit]) }
+    };
+    let before = record(&mut client, 0);
+    // Three replicas on three such hosts: the frail one is drawn, and withdraws; nobody else offers an adapter.
+    let job = post(&mut client, JobSpec { deadline: Millis(20_000), ..on_adapters(3) });
+    let lost = client
+        .wait(LONG, |state| {
+            let runs = &state.jobs()[&job].units[0].runs;
+            runs.iter().find(|run| run.phase == RunPhase::Lost).map(|run| run.host)
+        })
+        .unwrap();
+    assert_eq!(lost, key(HOSTS).public());
+    client.wait(LONG, |state| state.hosts()[&lost].offer.adapter.is_none().then_some(())).unwrap();
+    let after = record(&mut client, 0);
+    assert!(after.bond_free < before.bond_free && after.tally.slashed == 0, "the fee and no more");
+
+    // What needs an adapter goes past it from now on, and past the host that never had one.
+    for _ in 0..3 {
+        let job = post(&mut client, on_adapters(2));
+        assert_eq!(closed(&mut client, job), Closing::Settled);
+        let unit = client.state().jobs()[&job].units[0].clone();
+        assert!(matches!(unit.phase, UnitPhase::Final { .. }), "{unit:?}");
+        assert!(unit.runs.iter().all(|run| [1, 2].map(|n| key(HOSTS + n).public()).contains(&run.host)));
+        let stdout = unit.runs[0].receipt.clone().unwrap().output.stdout;
+        client.fetch(&stdout, &store).unwrap();
+        let doubled: Vec<u8> = [3.0_f32, 5.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(store.read(&stdout).unwrap(), doubled);
+    }
+    assert_eq!(record(&mut client, 3).tally, HostTally::default());
+    client.state().check().unwrap();
 }

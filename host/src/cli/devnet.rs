@@ -1,5 +1,6 @@
 //! `samebit devnet`: a whole network on this machine.
 
+use super::tensor::TensorBackend;
 use crate::{
     context::Context,
     devnet::{self, HOSTS_MAX, Place, Wanted},
@@ -65,6 +66,9 @@ struct UpArgs {
     /// Let so many hosts lie, one unless COUNT is given. May be given again.
     #[arg(long = "cheat", value_name = "KIND[:COUNT]", value_parser = devnet::cheat)]
     cheats: Vec<(Conduct, usize)>,
+    /// What computes the hosts' tensors, as in `host up`; with COUNT, of the first hosts only.
+    #[arg(long, value_name = "BACKEND[=COUNT]", value_parser = devnet::backend)]
+    tensor_backend: Option<(TensorBackend, Option<usize>)>,
     /// Stay, and take everything down at the end (Ctrl-C, SIGTERM).
     #[arg(long)]
     foreground: bool,
@@ -122,9 +126,15 @@ fn up(context: &Context, args: &UpArgs, ui: &Ui) -> Outcome {
     let wanted = Wanted {
         hosts: args.hosts,
         cheats: (!args.cheats.is_empty()).then(|| args.cheats.clone()),
+        backend: args.tensor_backend,
         fresh: args.fresh,
         tie: if args.foreground { Tie::Lifeline } else { Tie::Free },
     };
+    if let Some((backend, _)) = args.tensor_backend.filter(|(backend, _)| *backend != TensorBackend::Cpu) {
+        // Once, and not in every host at once: they take up what is kept.
+        ui.note(format!("tensors on {backend}: an adapter that is new here goes through the conformance gate first"));
+        backend.open(Some(context.home()))?;
+    }
     let mut running = devnet::up(context, &wanted, &|| stop.load(Ordering::SeqCst), ui)?;
     let place = running.place().clone();
     ui.data(|| running.state.text(&place), &running.state.view(&place));

@@ -1,6 +1,9 @@
 //! `samebit host`: lends this machine, and shows who does.
 
-use super::{host_bench, key};
+use super::{
+    host_bench, key, options,
+    tensor::{self, TensorBackend},
+};
 use crate::{
     context::{Context, key_failure},
     daemon::{self, Ties},
@@ -12,8 +15,9 @@ use crate::{
 use samebit_market::agent::Conduct;
 use samebit_node::{daemon::Announce, host, keys::Keypair};
 use samebit_spec::{
+    offer::Offer,
     param,
-    unit::{FuelPrice, MicroCredits},
+    unit::{Bytes, FuelPrice, MicroCredits},
 };
 use std::path::PathBuf;
 
@@ -61,7 +65,14 @@ enum HostCommand {
 ///
 /// The folder holds the keys, the store and what a restart needs. It dials out only: no port need be open.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  samebit host up --dir ./my-host --network invitation.json")]
+#[command(after_help = "\
+What it offers is told on the ledger, and only jobs that need no more land here. An
+adapter is offered for what it passed the conformance gate for; one run in 64 on it is
+checked on the processor, and one that errs or fails is taken out of the offer.
+
+Examples:
+  samebit host up --dir ./my-host --network invitation.json
+  samebit host up --dir ./my-host --tensor-backend gpu --memory 4000000000")]
 pub struct UpArgs {
     /// The host's folder.
     #[arg(long, value_name = "DIR")]
@@ -78,6 +89,18 @@ pub struct UpArgs {
     /// Lie, to see what becomes of it. For networks of one's own.
     #[arg(long, value_name = "KIND")]
     cheat: Option<Conduct>,
+    /// What computes tensors: cpu, gpu, gpu:N, or auto for the first GPU that passes the gate for everything.
+    #[arg(long, value_name = "BACKEND", default_value_t, value_parser = tensor::of_a_host)]
+    tensor_backend: TensorBackend,
+    /// Most bytes of linear memory and tensors that a run may ask for.
+    #[arg(long, value_name = "BYTES", default_value_t = param::OFFERED_MEMORY_DEFAULT.0, value_parser = options::memory())]
+    memory: u64,
+    /// Most bytes of files that a run may write.
+    #[arg(long, value_name = "BYTES", default_value_t = param::OFFERED_FILES_DEFAULT.0, value_parser = options::files())]
+    files: u64,
+    /// Most bytes of files in the input of a run.
+    #[arg(long, value_name = "BYTES", default_value_t = param::INPUTS_MAX.0, value_parser = options::inputs())]
+    inputs: u64,
     #[command(flatten)]
     ties: Ties,
 }
@@ -96,6 +119,19 @@ fn up(context: &Context, args: UpArgs) -> Outcome {
     let account_path = args.dir.join(ACCOUNT_FILE);
     let operator_known = args.dir.join(OPERATOR_FILE).is_file();
     let account = if operator_known && !account_path.is_file() { None } else { Some(key(ACCOUNT_FILE)?) };
+    // On an adapter that was never seen before this is the gate, which takes a minute.
+    let (backend, adapter) = args.tensor_backend.open_offering(Some(context.home()))?;
+    if adapter.is_none() && matches!(args.tensor_backend, TensorBackend::Gpu(_)) {
+        let what = format!("tensor backend {}: it passed the gate for nothing", args.tensor_backend);
+        return Err(Failure::new(Exit::Environment, what).help("`samebit host bench` says why; `--tensor-backend cpu`"));
+    }
+    let offer = Offer {
+        memory: Bytes(args.memory),
+        files: Bytes(args.files),
+        inputs: Bytes(args.inputs),
+        adapter,
+        ..Offer::default()
+    };
     let config = host::Config {
         invitation,
         account,
@@ -105,7 +141,8 @@ fn up(context: &Context, args: UpArgs) -> Outcome {
         slots: args.slots,
         bond: MicroCredits(args.bond),
         conduct: args.cheat.unwrap_or_default(),
-        ceiling: host::Ceiling::default(),
+        offer,
+        backend: Some(backend),
         announce: Announce::Stdout,
         dir: args.dir,
     };
@@ -129,6 +166,7 @@ pub fn run(args: HostArgs, ui: &Ui) -> Outcome {
                     let heads = [
                         "host",
                         "ask",
+                        "tensors on",
                         "busy",
                         "bond free",
                         "bond locked",
@@ -138,7 +176,7 @@ pub fn run(args: HostArgs, ui: &Ui) -> Outcome {
                         "slashed",
                         "state",
                     ];
-                    let mut table = text::table(heads, &[1, 2, 3, 4, 5, 6, 7, 8]);
+                    let mut table = text::table(heads, &[1, 3, 4, 5, 6, 7, 8, 9]);
                     table.add_rows(hosts.iter().map(HostView::cells));
                     if hosts.is_empty() { "no hosts yet".to_owned() } else { table.to_string() }
                 },

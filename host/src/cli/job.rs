@@ -2,7 +2,7 @@
 
 use super::{job_output::OutputArgs, job_submit::SubmitArgs};
 use crate::{
-    context::{Context, Network},
+    context::{Context, Network, buyer_of},
     daemon::at_interrupt,
     draw,
     exit::Exit,
@@ -18,6 +18,7 @@ use samebit_spec::{
     execution::Outcome as RunOutcome,
     id::JobId,
     job::{JobPhase, JobRecord},
+    unit::Millis,
 };
 use std::{
     collections::BTreeMap,
@@ -149,7 +150,7 @@ pub fn record<'a>(network: &'a Network, id: &JobId) -> Result<&'a JobRecord, Fai
 pub fn print(context: &Context, network: &Network, id: &JobId, unit: Option<u32>, ui: &Ui) -> Outcome {
     let record = record(network, id)?;
     let names = context.names();
-    let mut view = JobView::new(id, record, &network.task_name(&record.spec.task), &names);
+    let mut view = JobView::new(id, record, network.task(&record.spec.task), &names);
     if let Some(unit) = unit {
         unit_of(record, id, unit)?;
         view = view.only(unit);
@@ -202,11 +203,32 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
         });
         matches!(record.phase, JobPhase::Closed { .. }).then_some(())
     };
+    let buyer = record(network, id)?.spec.buyer;
+    let key = context.key_names().iter().filter_map(|name| context.key(name).ok()).find(|key| key.public() == buyer);
+    let mut mind = key.as_ref().map(buyer_of);
     let begun = Instant::now();
     let mut explained = None;
     let ended = loop {
         let left = timeout.saturating_sub(begun.elapsed());
-        match network.wait(left.min(STILL), &mut look) {
+        let mut awaited = Vec::new();
+        let turn = network.wait(left.min(STILL), |state| {
+            let retry = Millis(state.params().open.0 / 4);
+            let own = state.jobs().get_key_value(id).into_iter();
+            awaited = mind.as_mut().map(|mind| mind.observe(own, state.time(), retry)).unwrap_or_default();
+            look(state).map(|()| true).or_else(|| (!awaited.is_empty()).then_some(false))
+        });
+        match turn {
+            Ok(false) => {
+                let Some(key) = &key else { continue };
+                for body in awaited {
+                    // Too late, or another of our processes was sooner: the ledger has drawn without it.
+                    if let Err(failure) = network.submit(key, body)
+                        && failure.exit != Exit::Refused
+                    {
+                        break;
+                    }
+                }
+            }
             // A chain that stands still is waiting for something: for hosts, more often than not.
             Err(failure) if failure.exit == Exit::TimedOut && left > STILL => {
                 let why = draw::placing(network.state(), id, true);
@@ -217,7 +239,7 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
                 }
                 explained = why;
             }
-            ended => break ended,
+            ended => break ended.map(|_| ()),
         }
     };
     bar.finish_and_clear();

@@ -13,13 +13,15 @@ use crate::{
 };
 use clap::value_parser;
 use samebit_blobs::BlobStore;
+use samebit_market::plan::{self, Plan, Risk};
 use samebit_spec::{
-    content::{BlobRef, Tree, TreeRef},
+    content::{BlobRef, Tree, TreeFile, TreeRef},
     execution::Limits,
-    id::TaskId,
+    id::{AuditSeal, TaskId},
     job::JobSpec,
+    offer::{Needs, TensorNeed},
     param,
-    unit::{Bytes, Fuel, FuelPrice, MicroCredits, Millis},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, MicroCredits, Millis},
 };
 use std::{
     collections::BTreeSet,
@@ -29,7 +31,8 @@ use std::{
 
 /// Send work to the hosts.
 ///
-/// Each unit is an input of its own and is placed, checked and paid by itself. The most that the job can cost is
+/// Each unit is an input of its own and is placed, checked and paid by itself. It lands only on hosts that offer what it needs:
+/// memory, room for its input and output, the task's tensor operations, and what --tensor asks. The most that the job can cost is
 /// locked when it is posted, and what is not used comes back. Inputs and outputs are public.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -37,6 +40,8 @@ Examples:
   samebit job submit hello --input name.json --wait
   samebit job submit hello.wasm --wait                publishes the module first, when it is new
   samebit job submit census --units-from crates/      a unit for each entry of the folder
+  samebit job submit embed --units-from texts/ --into texts --with input=ask.json --with model=minilm/ --tensor gpu
+  samebit job submit census --input src/ --at-risk 50 --wait     as many hosts and audits as 50 credits at risk need
   samebit job submit census --input src/ --replicas 3 --seed 00ff -- --verbose")]
 pub struct SubmitArgs {
     /// The task: a prefix of its id, its name, a .wasm module or a project's folder.
@@ -47,10 +52,27 @@ pub struct SubmitArgs {
     /// Makes each entry of this folder the input of a unit, in the order of their names.
     #[arg(long, value_name = "DIR", conflicts_with = "inputs")]
     units_from: Option<PathBuf>,
+    /// Put each unit's own input below this folder of /in, under its own name.
+    #[arg(long, value_name = "FOLDER", value_parser = options::below_input)]
+    into: Option<String>,
+    /// Put this file or folder into the input of every unit, at NAME below /in. May be given again. Sent once.
+    #[arg(long = "with", value_name = "NAME=PATH", value_parser = options::shared)]
+    shared: Vec<(String, PathBuf)>,
     /// Hosts that run each unit and are compared.
     #[arg(long, value_name = "K", default_value_t = param::REPLICAS_DEFAULT)]
     #[arg(value_parser = value_parser!(u8).range(1..=i64::from(param::REPLICAS_MAX)))]
     replicas: u8,
+    /// Chance that a unit is run once more, blind, by a host drawn after its own are bound: as 5% or 0.5%.
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = options::share)]
+    audit: BasisPoints,
+    /// What a wrong result of a unit is worth to somebody, in credits: hosts and audits are chosen so that lying does not pay.
+    ///
+    /// Reckons with one liar who holds a fifth of all bond. Refused when bonds do not cover it. With --replicas, at least so many.
+    #[arg(long, value_name = "CREDITS", conflicts_with = "audit", value_parser = options::credits)]
+    at_risk: Option<MicroCredits>,
+    /// Of that, what they gain already when you act on a result before it is final.
+    #[arg(long, value_name = "CREDITS", requires = "at_risk", value_parser = options::credits)]
+    acted_on: Option<MicroCredits>,
     /// Micro-credits per million fuel, paid to each host.
     #[arg(long, default_value_t = param::PRICE_DEFAULT.0, value_parser = options::price())]
     price: u64,
@@ -60,6 +82,12 @@ pub struct SubmitArgs {
     /// Most bytes of linear memory.
     #[arg(long, value_name = "BYTES", default_value_t = param::MEMORY_DEFAULT.0, value_parser = options::memory())]
     memory: u64,
+    /// What must compute its tensors: any, cpu, adapter, gpu or discrete, the last three with kinds as in gpu:f32,i8.
+    ///
+    /// The bits are the same everywhere. `adapter` is any that passed the conformance gate, also one that a processor plays;
+    /// `discrete` is a GPU with memory of its own. Hosts say what they have, and nobody can check it.
+    #[arg(long, value_name = "WHERE", default_value = "any", value_parser = options::tensors)]
+    tensor: TensorNeed,
     /// Most fuel of a step.
     #[arg(long, value_name = "FUEL", default_value_t = param::STEP_BUDGET_DEFAULT.0)]
     #[arg(value_parser = options::fuel())]
@@ -104,9 +132,14 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
     let (task, module) = task_for(&mut network, &store, &context, &args, ui)?;
 
     ui.note("inputs and outputs of a job are public");
-    let (units, mut blobs) = keep(&store, &inputs, ui)?;
+    let (units, mut blobs, largest) = keep(&store, &inputs, args.into.as_deref(), &args.shared, ui)?;
     blobs.insert(module);
 
+    if args.tensor != TensorNeed::Any && network.task(&task).is_none_or(|task| task.tensor_ops.0 == 0) {
+        return Err(Failure::new(Exit::Usage, format!("--tensor: {} computes no tensors", network.task_name(&task)))
+            .help("leave it out"));
+    }
+    let assured = assure(&network, &args, ui)?;
     let state = network.state();
     let buyer = key.public();
     let spec = JobSpec {
@@ -118,8 +151,12 @@ pub fn run(args: SubmitArgs, ui: &Ui) -> Outcome {
         env: options::last_wins(args.env),
         seed: args.seed,
         limits: Limits { fuel: Fuel(args.fuel), memory: Bytes(args.memory), ..Limits::default() },
+        needs: Needs { inputs: largest, tensors: args.tensor },
         step_budget: Fuel(args.step_budget.min(args.fuel)),
-        replicas: args.replicas,
+        replicas: assured.replicas,
+        audit: assured.audit,
+        // The order's own is made where its nonce is known.
+        seal: (args.wait && assured.audit.0 > 0).then(AuditSeal::default),
         price: FuelPrice(args.price),
         deadline: Millis(args.deadline.saturating_mul(1000)),
         params: state.params().id(),
@@ -187,19 +224,44 @@ fn task_for(
     Ok((id, module.manifest.module))
 }
 
-/// Takes the inputs into the store of this machine. Returns a tree per unit, and every blob that keepers need.
-fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>, BTreeSet<BlobRef>), Failure> {
+/// Takes the inputs into the store of this machine. Returns a tree per unit, every blob that keepers need, and the bytes of the
+/// files of the largest unit.
+fn keep(
+    store: &BlobStore,
+    inputs: &[PathBuf],
+    into: Option<&str>,
+    shared: &[(String, PathBuf)],
+    ui: &Ui,
+) -> Result<(Vec<TreeRef>, BTreeSet<BlobRef>, Bytes), Failure> {
     let mut blobs = BTreeSet::new();
+    let mut largest = Bytes::ZERO;
     let mut keep_tree = |tree: &Tree| {
         let named = tree.tree_ref();
         blobs.insert(named.manifest());
+        largest = largest.max(tree.total());
         blobs.extend(tree.files().iter().map(|file| file.blob));
         named
     };
-    if inputs.is_empty() {
-        let tree = Tree::new(Vec::new()).expect("no files form a tree");
+    let mut skipped = 0;
+    let mut common = Vec::new();
+    for (name, path) in shared {
+        let scanned = store.put_path(path).map_err(|error| blob_failure(&error))?;
+        skipped += scanned.skipped.len();
+        common.extend(moved(&scanned.tree, name, path.is_file()));
+    }
+    let join = |own: Vec<TreeFile>| {
+        let tree = Tree::new(common.iter().cloned().chain(own).collect()).map_err(|error| {
+            Failure::new(Exit::Usage, format!("a unit's input and --with do not go together: {error}"))
+                .help("each file of /in has one place; `--into` puts a unit's own below a folder")
+        })?;
         store.put_tree(&tree).map_err(|error| blob_failure(&error))?;
-        return Ok((vec![keep_tree(&tree)], blobs));
+        Ok::<_, Failure>(tree)
+    };
+    if inputs.is_empty() {
+        let tree = join(Vec::new())?;
+        store.put_tree(&tree).map_err(|error| blob_failure(&error))?;
+        let unit = keep_tree(&tree);
+        return Ok((vec![unit], blobs, largest));
     }
     if inputs.len() > param::UNITS_MAX {
         let what = format!("{} units, at most {} fit in a job", inputs.len(), param::UNITS_MAX);
@@ -207,11 +269,19 @@ fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>,
     }
     let bar = ui.bar(inputs.len() as u64, "hashing inputs");
     let mut units = Vec::with_capacity(inputs.len());
-    let mut skipped = 0;
     for input in inputs {
         let scanned = store.put_path(input).map_err(|error| blob_failure(&error))?;
         skipped += scanned.skipped.len();
-        units.push(keep_tree(&scanned.tree));
+        let tree = if into.is_none() && shared.is_empty() {
+            scanned.tree
+        } else {
+            join(match (into, input.file_name().and_then(|name| name.to_str())) {
+                (None, _) => scanned.tree.files().to_vec(),
+                (Some(into), Some(name)) => moved(&scanned.tree, &format!("{into}/{name}"), input.is_file()),
+                (Some(into), None) => moved(&scanned.tree, into, input.is_file()),
+            })?
+        };
+        units.push(keep_tree(&tree));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -219,14 +289,57 @@ fn keep(store: &BlobStore, inputs: &[PathBuf], ui: &Ui) -> Result<(Vec<TreeRef>,
         let what = text::count(skipped, "entry").replace("entrys", "entries");
         ui.note(format!("left out {what} that are no regular files, such as links"));
     }
-    Ok((units, blobs))
+    if largest > param::INPUTS_MAX {
+        let most = text::bytes(param::INPUTS_MAX);
+        let what = format!("a unit has {} of files, at most {most} are taken", text::bytes(largest));
+        return Err(Failure::new(Exit::Refused, what).help("more, smaller units"));
+    }
+    Ok((units, blobs, largest))
+}
+
+/// The files of what was scanned, below `name`, or one file at `name`.
+fn moved(tree: &Tree, name: &str, is_file: bool) -> Vec<TreeFile> {
+    let at = |file: &TreeFile| if is_file { name.to_owned() } else { format!("{name}/{}", file.path) };
+    tree.files().iter().map(|file| TreeFile { path: at(file), blob: file.blob }).collect()
+}
+
+/// How many hosts and audits the order asks for.
+fn assure(network: &Network, args: &SubmitArgs, ui: &Ui) -> Result<Plan, Failure> {
+    let runs = u32::from(args.replicas) * 10_000 + u32::from(args.audit.0);
+    let Some(value) = args.at_risk else { return Ok(Plan { replicas: args.replicas, audit: args.audit, runs }) };
+    let params = network.state().params();
+    let Some(reward) = FuelPrice(args.price).cost(Fuel(args.fuel)) else {
+        return Err(
+            Failure::new(Exit::Refused, "a run's reward is more than there is money").help("lower --fuel or --price")
+        );
+    };
+    let risk = Risk { value, provisional: args.acted_on.unwrap_or_default().min(value), ..Risk::default() };
+    let plan = plan::plan(reward, args.replicas, params, &risk).map_err(|uncovered| {
+        let most = text::credits(uncovered.covered);
+        Failure::new(
+            Exit::Refused,
+            format!(
+                "--at-risk {}: bonds cover at most {most} credits a unit, with {} and every unit audited",
+                text::credits(uncovered.value),
+                text::count(uncovered.replicas.into(), "host"),
+            ),
+        )
+        .help("split the work so that less hangs on a unit, or raise --price or --fuel: a run's bond is a multiple of what it earns")
+    })?;
+    ui.note(format!(
+        "for {} credits at risk: {} a unit, each audited with a chance of {}",
+        text::credits(value),
+        text::count(plan.replicas.into(), "host"),
+        plan.audit
+    ));
+    Ok(plan)
 }
 
 /// Says what the job may cost, and refuses it here when the ledger would.
 fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), Failure> {
     let params = network.state().params();
     let count = spec.units.len() as u64;
-    let runs = u64::from(spec.replicas) + u64::from(params.reruns);
+    let runs = u64::from(spec.replicas) + u64::from(spec.audit.0 > 0) + u64::from(params.referees_all);
     let escrow = spec.reward_max().and_then(|reward| reward.checked_mul(runs)?.checked_mul(count));
     let fees = params.unit_fee.checked_mul(count).and_then(|fees| fees.checked_add(params.post_fee));
     let Some((escrow, fees)) = escrow.zip(fees) else {

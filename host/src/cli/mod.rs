@@ -16,7 +16,7 @@ mod options;
 mod replay;
 mod run;
 mod task;
-mod tensor;
+pub mod tensor;
 mod test;
 pub mod validator;
 

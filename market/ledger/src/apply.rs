@@ -11,10 +11,12 @@ use samebit_spec::{
     entry::{Body, Entry, SignedEntry},
     id::{BlockId, EntryId, GenesisId, JobId, LedgerRoot},
     job::{HostRecord, HostTally, JobSpec, RunId},
+    offer::{Kinds, Offer, TensorNeed},
     param,
     refusal::Refusal,
     sign::PublicKey,
     task::TaskManifest,
+    tensor::host,
     unit::{FuelPrice, Height, MicroCredits, Time},
 };
 
@@ -165,12 +167,15 @@ impl LedgerState {
     fn perform(&mut self, signer: PublicKey, sequence: u64, body: &Body) -> Result<(), Refusal> {
         match body {
             Body::Transfer { to, amount } => self.transfer(signer, *to, *amount),
-            Body::HostRegister { operator, ask, slots, bond } => self.register(signer, *operator, *ask, *slots, *bond),
-            Body::HostUpdate { ask, slots } => {
+            Body::HostRegister { operator, ask, slots, offer, bond } => {
+                self.register(signer, *operator, (*ask, *slots, *offer), *bond)
+            }
+            Body::HostUpdate { ask, slots, offer } => {
                 let host = self.require_operator(signer)?;
                 check_ask(*ask)?;
+                check_offer(offer)?;
                 if let Some(record) = self.hosts.get_mut(&host) {
-                    (record.ask, record.slots) = (*ask, *slots);
+                    (record.ask, record.slots, record.offer) = (*ask, *slots, *offer);
                 }
                 Ok(())
             }
@@ -192,6 +197,13 @@ impl LedgerState {
             Body::CustodyRefuse { job, reason } => {
                 self.require_keeper(signer)?;
                 self.drive(*job, Event::CustodyRefused { reason: *reason })
+            }
+            Body::AuditOpen { job, unit, opening } => {
+                self.require_account(signer)?;
+                if self.job(*job)?.buyer != signer {
+                    return Err(Refusal::NotA { key: signer, role: String::from("buyer of the job") });
+                }
+                self.drive(*job, Event::AuditOpened { unit: *unit, opening })
             }
             Body::RunAccept { run } => {
                 let host = self.require_operator(signer)?;
@@ -229,8 +241,7 @@ impl LedgerState {
         &mut self,
         signer: PublicKey,
         operator: PublicKey,
-        ask: FuelPrice,
-        slots: u16,
+        (ask, slots, offer): (FuelPrice, u16, Offer),
         bond: MicroCredits,
     ) -> Result<(), Refusal> {
         self.require_account(signer)?;
@@ -254,12 +265,14 @@ impl LedgerState {
             return Err(Refusal::BondTooSmall { least, given: bond });
         }
         check_ask(ask)?;
+        check_offer(&offer)?;
         self.debit(signer, bond);
         self.operators.insert(operator, signer);
         let record = HostRecord {
             operator,
             ask,
             slots,
+            offer,
             bond_free: bond,
             bond_locked: MicroCredits::ZERO,
             unbonding: Vec::new(),
@@ -402,6 +415,35 @@ fn check_ask(ask: FuelPrice) -> Result<(), Refusal> {
     if ask > max { Err(Refusal::AskTooHigh { ask, max }) } else { Ok(()) }
 }
 
+/// Every bound of an offer (`spec/02-job.md`, section 5), in the order of the fields.
+fn check_offer(offer: &Offer) -> Result<(), Refusal> {
+    let bad =
+        |field: &str, given: String, allowed: String| Refusal::BadOffer { field: field.to_owned(), given, allowed };
+    let rooms = [
+        ("memory", offer.memory, param::MEMORY_MAX),
+        ("files", offer.files, param::FILES_MAX),
+        ("stdout", offer.stdout, param::STDOUT_MAX),
+        ("inputs", offer.inputs, param::INPUTS_MAX),
+    ];
+    for (field, given, most) in rooms {
+        if given > most {
+            return Err(bad(field, given.to_string(), format!("0 to {most}")));
+        }
+    }
+    if offer.tensor_ops.0 > host::VERSION {
+        return Err(bad("tensor_ops", offer.tensor_ops.0.to_string(), format!("0 to {}", host::VERSION)));
+    }
+    match offer.adapter {
+        Some(adapter) if !adapter.kinds.is_sound() => {
+            Err(bad("adapter.kinds", adapter.kinds.0.to_string(), format!("1 to {}", Kinds::ALL.0)))
+        }
+        Some(_) if offer.tensor_ops.0 == 0 => {
+            Err(bad("adapter", String::from("an adapter"), String::from("none without tensor operations")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// A key that the entry would give a role. One of small order would sign everything for everyone.
 const fn key_to_register(body: &Body) -> Option<PublicKey> {
     match body {
@@ -415,6 +457,7 @@ const fn key_to_register(body: &Body) -> Option<PublicKey> {
         | Body::JobCancel { .. }
         | Body::CustodySign { .. }
         | Body::CustodyRefuse { .. }
+        | Body::AuditOpen { .. }
         | Body::RunAccept { .. }
         | Body::RunDecline { .. }
         | Body::RunHeartbeat { .. }
@@ -462,8 +505,15 @@ fn check_spec(spec: &JobSpec, signer: PublicKey, sequence: u64) -> Result<(), Re
     bounded("limits.inodes", limits.inodes.into(), 0, param::INODES_MAX.into())?;
     bounded("limits.stdout", limits.stdout.0, 0, param::STDOUT_MAX.0)?;
     bounded("limits.steps", limits.steps.into(), 1, param::STEPS_MAX.into())?;
+    bounded("needs.inputs", spec.needs.inputs.0, 0, param::INPUTS_MAX.0)?;
+    if let TensorNeed::Adapter(least) = spec.needs.tensors
+        && !least.kinds.is_sound()
+    {
+        return Err(bad("needs.tensors", least.kinds.0.to_string(), format!("1 to {}", Kinds::ALL.0)));
+    }
     bounded("step_budget", spec.step_budget.0, 1, param::FUEL_MAX.0)?;
     bounded("replicas", spec.replicas.into(), 1, param::REPLICAS_MAX.into())?;
+    bounded("audit", spec.audit.0.into(), 0, 10_000)?;
     bounded("price", spec.price.0, 1, param::PRICE_MAX.0)?;
     bounded("deadline", spec.deadline.0, 1, param::DEADLINE_MAX.0)
 }

@@ -19,6 +19,7 @@ use samebit_spec::{
     execution::Execution,
     id::{Beacon, BlockId, EntryId, GenesisId, JobId, LedgerRoot, TaskId},
     job::{HostRecord, JobPhase, JobRecord, RunId, RunRecord},
+    offer::lack,
     param::Params,
     refusal::Refusal,
     sign::PublicKey,
@@ -91,6 +92,10 @@ pub struct LedgerState {
     live: Table<(Height, JobId), ()>,
     /// Units that lack hosts, in the order in which draws serve them.
     placing: Table<(Height, JobId, u32), ()>,
+    /// Units that wait for a block's beacon, by that block.
+    sealed: Table<(Height, JobId, u32), ()>,
+    /// What each of them waits for.
+    sealed_at: Table<(JobId, u32), Height>,
     /// What [`LedgerState::next_placing`] has found since the last block.
     placing_at: OnceLock<Option<Time>>,
     included: BTreeMap<EntryId, Height>,
@@ -114,6 +119,8 @@ macro_rules! each_table {
         $state.unbonding.$deed();
         $state.live.$deed();
         $state.placing.$deed();
+        $state.sealed.$deed();
+        $state.sealed_at.$deed();
     };
 }
 
@@ -173,6 +180,8 @@ impl LedgerState {
             unbonding: Table::default(),
             live: Table::default(),
             placing: Table::default(),
+            sealed: Table::default(),
+            sealed_at: Table::default(),
             placing_at: OnceLock::new(),
             included: BTreeMap::new(),
             included_order: VecDeque::new(),
@@ -338,7 +347,8 @@ impl LedgerState {
         let bond = self.unbonding.rows().keys().next().map(|(at, _)| *at);
         let pulse = (!self.awaited.rows().is_empty()).then(|| self.time().after(lifecycle::pulse(self.params())));
         let placing = self.next_placing().filter(|at| *at > self.time());
-        [timer, bond, pulse, placing].into_iter().flatten().min()
+        let beacon = self.awaits_beacon().then(|| self.time());
+        [timer, bond, pulse, placing, beacon].into_iter().flatten().min()
     }
 
     /// The first time at which a waiting unit can be placed: the last block's, or the end of an exclusion. Between
@@ -368,7 +378,7 @@ impl LedgerState {
                     continue;
                 }
                 seen_fresh |= fresh;
-                let count = lifecycle::missing(record, unit);
+                let count = lifecycle::missing(record, unit, self.params());
                 if count == 0 || eligible.len() < count {
                     continue;
                 }
@@ -401,20 +411,26 @@ impl LedgerState {
 
     /// The hosts that a unit of the job may be given once no exclusion holds them, whichever unit it is.
     fn eligible(&self, job: &JobRecord) -> Vec<(&PublicKey, &HostRecord)> {
+        let task = self.tasks.get(&job.spec.task);
         let may = |(key, host): &(&PublicKey, &HostRecord)| {
             let free = host.bond_free.saturating_sub(self.reserved.get(key).copied().unwrap_or_default());
             u32::from(host.slots) > host.busy
                 && host.ask <= job.spec.price
                 && free >= job.bond
                 && host.bonded < job.posted
+                && task.is_some_and(|task| lack(&host.offer, &job.spec, &task.manifest).is_none())
         };
         self.hosts().iter().filter(may).collect()
     }
 
-    /// Whether a block made now would give a waiting unit its hosts.
+    /// Whether a block made now would give a waiting unit its hosts, or bring the beacon nearer that one waits for.
     #[must_use]
     pub fn wants_block(&self) -> bool {
-        self.can_place(self.time())
+        self.awaits_beacon() || self.can_place(self.time())
+    }
+
+    fn awaits_beacon(&self) -> bool {
+        !self.sealed.rows().is_empty()
     }
 
     /// Whether a unit could be placed in a block made at `now`.
@@ -424,11 +440,12 @@ impl LedgerState {
 
     /// Whether anything happens by itself in a block made at `now`.
     pub(crate) fn is_due(&self, now: Time) -> bool {
-        self.next_timer().is_some_and(|at| at <= now) || self.can_place(now)
+        self.awaits_beacon() || self.next_timer().is_some_and(|at| at <= now) || self.can_place(now)
     }
 
     pub(crate) fn has_timer(&self, job: JobId) -> bool {
-        self.timer_of.rows().range((job, None)..).next().is_some_and(|((next, _), _)| *next == job)
+        let timer = self.timer_of.rows().range((job, None)..).next().is_some_and(|((next, _), _)| *next == job);
+        timer || self.sealed_at.rows().range((job, 0)..).next().is_some_and(|((next, _), _)| *next == job)
     }
 
     /// The state's root (`spec/05-settlement.md`, section 5).
@@ -464,6 +481,9 @@ impl LedgerState {
         self.release_bonds();
         while let Some((_, job, unit)) = self.timers.rows().keys().next().copied().filter(|(at, _, _)| *at <= time) {
             self.drive_sure(job, Event::Due { unit });
+        }
+        while let Some((_, job, unit)) = self.sealed.rows().keys().next().copied().filter(|(at, _, _)| *at <= height) {
+            self.drive_sure(job, Event::Beacon { unit, beacon });
         }
         self.place();
     }
@@ -561,7 +581,7 @@ impl LedgerState {
             return None;
         }
         for unit in self.waiting_units(posted, job, first) {
-            let count = lifecycle::missing(record, unit);
+            let count = lifecycle::missing(record, unit, self.params());
             if count == 0 || eligible.len() < count {
                 continue;
             }
@@ -689,7 +709,15 @@ impl LedgerState {
             }
         }
         if let Some(unit) = unit {
-            if self.jobs.get(&job).is_some_and(|record| lifecycle::missing(record, unit) > 0) {
+            let awaits = self.jobs.get(&job).and_then(|record| lifecycle::awaits_beacon(record, unit));
+            if let Some(old) = self.sealed_at.remove(&(job, unit)) {
+                self.sealed.remove(&(old, job, unit));
+            }
+            if let Some(at) = awaits {
+                self.sealed_at.insert((job, unit), at);
+                self.sealed.insert((at, job, unit), ());
+            }
+            if self.jobs.get(&job).is_some_and(|record| lifecycle::missing(record, unit, self.params()) > 0) {
                 self.placing.insert((posted, job, unit), ());
             } else {
                 self.placing.remove(&(posted, job, unit));

@@ -19,14 +19,20 @@ fn run() -> impl Strategy<Value = String> {
     (0_u8..4, 0_u8..3, prop_oneof![9 => 0_u8..4, 1 => 4_u8..9]).prop_map(|(j, u, a)| format!("j{j}/{u}/{a}"))
 }
 
+fn audit() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just(""), Just("audit=5000"), Just("audit=10000"), Just("audit=5000 sealed"), Just("audit=10001")]
+}
+
 fn line() -> impl Strategy<Value = String> {
     let letter = prop_oneof![6 => Just("a"), 2 => Just("b"), 1 => Just("c")];
     let who = prop_oneof![Just("alice"), Just("bob"), Just("h1"), Just("h2"), Just("nobody")];
     let host = (1_u8..7).prop_map(|n| format!("h{n}"));
     let amount = prop_oneof![Just(0_u64), 1_u64..30_000_000, Just(999_999_999), Just(u64::MAX)];
     prop_oneof![
-        3 => (0_u8..4, 0_u8..5, 1_u8..4, prop_oneof![Just(3_000_u32), Just(60_000), Just(0)])
-            .prop_map(|(j, k, units, deadline)| format!("post alice j{j} k={k} units={units} deadline={deadline}")),
+        3 => (0_u8..4, 0_u8..5, 1_u8..4, prop_oneof![Just(3_000_u32), Just(60_000), Just(0)], audit()).prop_map(
+            |(j, k, units, deadline, audit)| format!("post alice j{j} k={k} units={units} deadline={deadline} {audit}")
+        ),
+        2 => run().prop_map(|run| format!("open {run}")),
         3 => (0_u8..4).prop_map(|j| format!("sign j{j}")),
         1 => (0_u8..4).prop_map(|j| format!("refuse j{j}")),
         1 => (who.clone(), 0_u8..4).prop_map(|(who, j)| format!("cancel {who} j{j}")),
@@ -57,7 +63,7 @@ fn opening() -> String {
     hosts(4)
         + "
         post alice j0 k=2 units=2       | ok
-        post alice j1 k=1               | ok
+        post alice j1 k=1 audit=7000 sealed | ok
         post alice j2 k=3 deadline=9000 | ok
         post alice j3 k=2               | ok
         sign j0                         | ok

@@ -48,6 +48,14 @@ fn a_host_is_an_account_with_a_bond_and_an_operator_of_its_own() {
         register h1 5 2 9999999         | BondTooSmall
         register h1 5 2 1000000001      | Insufficient
         register h1 10001 2 10000000    | AskTooHigh
+        register h1 5 2 10000000 memory=4294967296 | BadOffer
+        register h1 5 2 10000000 files=4294967297 | BadOffer
+        register h1 5 2 10000000 stdout=268435457 | BadOffer
+        register h1 5 2 10000000 inputs=68719476737 | BadOffer
+        register h1 5 2 10000000 ops=2  | BadOffer
+        register h1 5 2 10000000 adapter=discrete:0 | BadOffer
+        register h1 5 2 10000000 adapter=discrete:8 | BadOffer
+        register h1 5 2 10000000 ops=0 adapter=discrete:1 | BadOffer
         register h1 5 2 10000000 h2     | AlreadyA
         register h1 5 2 10000000 val    | AlreadyA
         register nobody 5 2 10000000    | NotA
@@ -55,6 +63,8 @@ fn a_host_is_an_account_with_a_bond_and_an_operator_of_its_own() {
         register h1 5 2 10000000        | AlreadyA
         register h2 5 2 10000000 h1.op  | AlreadyA
         update h1 10001 2               | AskTooHigh
+        update h1 10001 2 memory=4294967296 | AskTooHigh
+        update h1 5 2 memory=4294967296 | BadOffer
         update h2 5 2                   | NotA
         update h1 6 0                   | ok
         bond h2 5                       | NotA
@@ -106,6 +116,9 @@ fn a_job_stays_within_every_bound() {
         post alice j fuel=0             | BadJob
         post alice j steps=0            | BadJob
         post alice j memory=4294967296  | BadJob
+        post alice j inputs=68719476737 | BadJob
+        post alice j on=software:0      | BadJob
+        post alice j on=software:8      | BadJob
         post alice j budget=0           | BadJob
         post alice j k=0                | BadJob
         post alice j k=8                | BadJob
@@ -288,6 +301,7 @@ fn a_key_under_which_any_signature_fits_is_nobodys() {
         operator: small,
         ask: samebit_spec::unit::FuelPrice(1),
         slots: 1,
+        offer: samebit_spec::offer::Offer::default(),
         bond: MicroCredits(10_000_000),
     };
     let registered = town.sign("h1", register);

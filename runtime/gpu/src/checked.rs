@@ -159,6 +159,10 @@ impl<B: Accelerator> Backend for Checked<B> {
         }
     }
 
+    fn given_up(&self) -> Option<String> {
+        self.withdrawn()
+    }
+
     fn run(
         &self,
         graph: &Graph,

@@ -11,6 +11,7 @@ use samebit_tensor::{
 use shared::{open, present};
 use std::{
     collections::BTreeMap,
+    fs,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -63,6 +64,32 @@ fn the_gate_finds_the_stored_bits_in_every_operation_and_variant() {
         assert!(report.operations.values().all(|operation| operation.cases > 0 && operation.failure.is_none()));
         assert!(report.trials.iter().all(|trial| trial.cases > 10), "{report:#?}");
         println!("{}", gpu.describe());
+    }
+}
+
+/// What was kept counts for the same adapter, driver and kernels, and only as long as it can be read.
+#[test]
+fn a_gate_is_passed_once_and_again_when_the_kernels_or_the_driver_are_others() {
+    for adapter in present() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = Options { gate_folder: Some(folder.path().to_path_buf()), ..Options::default() };
+        let opened = || Gpu::open(&adapter, options.clone()).expect("an adapter opens");
+        let first = opened();
+        assert!(!first.report().kept);
+        let second = opened();
+        assert!(second.report().kept && second.capabilities() == first.capabilities());
+        let kept: Vec<_> =
+            fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("read").path()).collect();
+        let [path] = &kept[..] else { panic!("one report: {kept:?}") };
+        let text = fs::read_to_string(path).expect("a report");
+        for (field, value) in [("kernels", &first.report().kernels), ("driver", &first.report().driver)] {
+            let other = text.replace(&format!("\"{field}\": \"{value}\""), &format!("\"{field}\": \"another\""));
+            assert_ne!(other, text, "{field}");
+            fs::write(path, other).expect("written");
+            assert!(!opened().report().kept, "a report of another {field} is not taken");
+        }
+        fs::write(path, "{ torn").expect("written");
+        assert!(!opened().report().kept);
     }
 }
 

@@ -9,6 +9,11 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// What it is, for people: `cpu, AVX-512`, or the adapter and its driver.
     fn describe(&self) -> String;
 
+    /// Why it has given up what it was opened for, so that the CPU now computes in its place; none while it has not.
+    fn given_up(&self) -> Option<String> {
+        None
+    }
+
     /// The graph's outputs, in its order. `plan` is what [`Graph::plan`] gave for the types of `outside`, and its fuel and
     /// memory are paid for. `stop` is asked between operations: when it says yes, the run ends as [`Fault::Stopped`].
     ///

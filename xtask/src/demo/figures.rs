@@ -25,7 +25,7 @@ pub(crate) struct Unit {
     /// Whether hosts showed receipts that differ, or one did not open its promise.
     pub(crate) disputed: bool,
     /// Hosts that were drawn to decide between receipts.
-    pub(crate) reruns: u64,
+    pub(crate) referees: u64,
     /// Its runs.
     pub(crate) runs: Vec<Run>,
     whole: Value,
@@ -113,7 +113,7 @@ impl Unit {
             phase: text(value, "phase")?,
             outcome: value["outcome"].as_str().unwrap_or_default().to_owned(),
             disputed: value["disputed"].as_bool().ok_or("a unit does not say whether it was disputed")?,
-            reruns: number(value, "reruns")?,
+            referees: number(value, "referees")?,
             runs: list(value, "runs")?.iter().map(run).collect::<Result<_, String>>()?,
             whole: value.clone(),
         })
@@ -254,7 +254,7 @@ mod tests {
     fn job(second_phase: &str, disputed: bool) -> Job {
         let value = json!({
             "job": "job-0011223344", "units": [{
-                "unit": 0, "phase": "final", "disputed": disputed, "reruns": 1,
+                "unit": 0, "phase": "final", "disputed": disputed, "referees": 1,
                 "runs": [{"host": "key-a", "phase": "upheld"}, {"host": "key-b", "phase": second_phase}],
             }],
         });

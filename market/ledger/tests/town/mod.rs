@@ -7,18 +7,20 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use samebit_ledger::{LedgerState, LogError, Solo, Store, market::words};
 use samebit_spec::{
+    audit::{self, AuditOpening},
     block::{Block, Genesis},
     content::{BlobRef, TreeRef},
     entry::{Body, Entry, SignedEntry},
     execution::{Limits, Outcome, TensorOps},
     id::{BlobId, Commitment, HistoryRoot, JobId, ParamsId, TaskId},
     job::{CustodyRefusal, JobSpec, RunId},
+    offer::{AdapterClass, AdapterOffer, Kinds, Needs, Offer, TensorNeed},
     param::Params,
     receipt::{self, Output, Receipt, Salt},
     refusal::Refusal,
     sign::{PublicKey, Signature, Signer},
     task::{TaskForm, TaskManifest},
-    unit::{Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
+    unit::{BasisPoints, Bytes, Fuel, FuelPrice, Height, MicroCredits, Millis, Time},
     wire::{self, Hashed},
 };
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
@@ -81,6 +83,8 @@ impl Store for Shared {
     }
 }
 
+/// What the secrets of every sealed job are made of.
+const MASTER: [u8; 32] = [0x5e; 32];
 pub const START: Time = Time(1_000_000);
 pub const RICH: u64 = 1_000_000_000;
 
@@ -99,7 +103,50 @@ pub fn manifest(name: &str) -> TaskManifest {
         module,
         form: TaskForm::Command,
         about: String::new(),
-        tensor_ops: TensorOps::default(),
+        tensor_ops: TensorOps(u32::from(name.starts_with("tensor"))),
+    }
+}
+
+/// What stands behind `FIELD=` among the words.
+fn field<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// `software:1`, `discrete:7`: a class and a sum of kinds.
+fn adapter(text: &str) -> AdapterOffer {
+    let (class, kinds) = text.split_once(':').unwrap_or_else(|| panic!("{text}: no class:kinds"));
+    let class = match class {
+        "software" => AdapterClass::Software,
+        "integrated" => AdapterClass::Integrated,
+        "discrete" => AdapterClass::Discrete,
+        _ => panic!("{text}"),
+    };
+    AdapterOffer { class, kinds: Kinds(kinds.parse().unwrap_or_else(|_| panic!("{text}"))) }
+}
+
+/// What a host offers: the usual, but for `memory=`, `files=`, `stdout=`, `inputs=`, `ops=`, `adapter=CLASS:KINDS`.
+fn offer(words: &[&str]) -> Offer {
+    let usual = Offer::default();
+    let bytes = |name, usual: Bytes| {
+        field(words, name).map_or(usual, |text| Bytes(text.parse().unwrap_or_else(|_| panic!("{name}={text}"))))
+    };
+    Offer {
+        memory: bytes("memory", usual.memory),
+        files: bytes("files", usual.files),
+        stdout: bytes("stdout", usual.stdout),
+        inputs: bytes("inputs", usual.inputs),
+        tensor_ops: field(words, "ops").map_or(usual.tensor_ops, |text| TensorOps(text.parse().expect("a version"))),
+        adapter: field(words, "adapter").map(adapter),
+        ..usual
+    }
+}
+
+/// `on=any`, `on=cpu` or `on=CLASS:KINDS`.
+fn tensor_need(words: &[&str]) -> TensorNeed {
+    match field(words, "on") {
+        None | Some("any") => TensorNeed::Any,
+        Some("cpu") => TensorNeed::Cpu,
+        Some(text) => TensorNeed::Adapter(adapter(text)),
     }
 }
 
@@ -201,7 +248,11 @@ impl Town {
         JobSpec {
             buyer: key(if has("forbob") { "bob" } else { name }),
             nonce: self.state().sequence(&key(name)) + number("nonce+", 0),
-            task: if has("notask") { TaskId([9; 32]) } else { manifest("count").id() },
+            task: match () {
+                () if has("notask") => TaskId([9; 32]),
+                () if has("tensor") => manifest("tensor").id(),
+                () => manifest("count").id(),
+            },
             units: vec![TreeRef::default(); units],
             args: [vec![long], nul].concat(),
             env: if has("badenv") { vec![("A=B".into(), String::new())] } else { Vec::new() },
@@ -210,10 +261,15 @@ impl Town {
                 fuel: Fuel(number("fuel", 100_000_000)),
                 steps: u32::try_from(number("steps", 10)).expect("few steps"),
                 memory: Bytes(number("memory", 65_536)),
+                files: Bytes(number("files", Limits::default().files.0)),
+                stdout: Bytes(number("stdout", Limits::default().stdout.0)),
                 ..Limits::default()
             },
+            needs: Needs { inputs: Bytes(number("inputs", 0)), tensors: tensor_need(words) },
             step_budget: Fuel(number("budget", 1_000)),
             replicas: u8::try_from(number("k", 2)).expect("few replicas"),
+            audit: BasisPoints(u16::try_from(number("audit", 0)).expect("a share")),
+            seal: has("sealed").then(|| audit::seal(&MASTER, u32::try_from(units).expect("few units"))),
             price: FuelPrice(number("price", 10)),
             deadline: Millis(number("deadline", 60_000)),
             params: if has("oldparams") { ParamsId([1; 32]) } else { Params::DEVNET.id() },
@@ -274,14 +330,21 @@ impl Town {
         let (signer, body) = match *verb {
             "transfer" => (words[0].into(), Body::Transfer { to: key(words[1]), amount: MicroCredits(number(2)) }),
             "register" => {
-                let operator = words.get(4).map_or_else(|| key(&format!("{}.op", words[0])), |name| key(name));
+                let operator = words
+                    .iter()
+                    .filter(|word| !word.contains('='))
+                    .nth(4)
+                    .map_or_else(|| key(&format!("{}.op", words[0])), |name| key(name));
                 let slots = u16::try_from(number(2)).expect("few slots");
                 let bond = MicroCredits(number(3));
-                (words[0].into(), Body::HostRegister { operator, ask: FuelPrice(number(1)), slots, bond })
+                (
+                    words[0].into(),
+                    Body::HostRegister { operator, ask: FuelPrice(number(1)), slots, offer: offer(words), bond },
+                )
             }
             "update" => {
                 let slots = u16::try_from(number(2)).expect("few slots");
-                (format!("{}.op", words[0]), Body::HostUpdate { ask: FuelPrice(number(1)), slots })
+                (format!("{}.op", words[0]), Body::HostUpdate { ask: FuelPrice(number(1)), slots, offer: offer(words) })
             }
             "bond" => (words[0].into(), Body::BondAdd { amount: MicroCredits(number(1)) }),
             "unbond" => (words[0].into(), Body::BondWithdraw { amount: MicroCredits(number(1)) }),
@@ -298,6 +361,16 @@ impl Town {
             "refuse" => {
                 let reason = CustodyRefusal::Missing { blob: BlobId([3; 32]) };
                 ("val".into(), Body::CustodyRefuse { job: self.run_id(words[0]).job, reason })
+            }
+            "open" => {
+                let at = self.run_id(words[0]);
+                let units = u32::try_from(self.state().jobs().get(&at.job).map_or(1, |job| job.units.len()));
+                let units = units.expect("few units");
+                let mut opening = AuditOpening::of(&MASTER, units, at.unit.min(units - 1)).expect("a unit of the job");
+                if words.contains(&"forged") {
+                    opening.secret = [1; 32];
+                }
+                (words.get(1).unwrap_or(&"alice").to_string(), Body::AuditOpen { job: at.job, unit: at.unit, opening })
             }
             "accept" | "decline" | "beat" | "withdraw" | "commit" | "reveal" => {
                 let run = self.run_id(words[0]);
@@ -362,6 +435,10 @@ impl Town {
             "run" => {
                 let run = self.run_id(words[0]);
                 self.state().run(&run).map_or("none".into(), |run| words::run_phase(run.phase).into())
+            }
+            "role" => {
+                let run = self.run_id(words[0]);
+                self.state().run(&run).map_or("none".into(), |run| words::run_role(run.role).into())
             }
             "escrow" => self.state().jobs()[&self.run_id(words[0]).job].escrow.to_string(),
             "gain" => self.gain(words[0]).to_string(),

@@ -1,0 +1,134 @@
+//! For each adversary, the world in which it shows what it is, and what must hold at that world's end.
+
+use crate::{
+    adversary::{self, Claim},
+    world::{Buyer, Cut, End, HostEnd, Plan},
+};
+use samebit_spec::{param::Params, unit::BasisPoints};
+
+/// Adversaries that are not hosts.
+pub const OTHERS: [&str; 5] =
+    ["griefing-buyer", "non-paying-buyer", "withholding-buyer", "nondeterministic-task", "custody-withholder"];
+
+/// The devnet's windows with the referees of a public network.
+pub const STRICT: Params = Params { referees: 3, referees_all: 9, referees_agree: 7, ..Params::DEVNET };
+
+/// Every adversary that [`of`] knows.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    adversary::NAMES.into_iter().chain(OTHERS)
+}
+
+/// The world of `name`. `None` for a name that is not in [`names`].
+#[must_use]
+pub fn of(name: &str, seed: u64) -> Option<Plan> {
+    let mut plan = Plan::honest(18, seed);
+    plan.params = STRICT;
+    (plan.loss, plan.duplicates, plan.restarts) = (3, 3, 3);
+    (plan.audit, plan.sealed) = (BasisPoints(5_000), seed.is_multiple_of(2));
+    let turn = |by: u64| usize::try_from((seed + by) % 18).unwrap_or(0);
+    let place = |plan: &mut Plan, count: u64, name: &str| {
+        for n in 0..count {
+            plan.hosts[turn(n * 4)] = name.to_owned();
+        }
+    };
+    match name {
+        "griefing-buyer" => plan.buyer = Buyer::Griefing,
+        "non-paying-buyer" => plan.buyer = Buyer::NonPaying,
+        "withholding-buyer" => (plan.buyer, plan.sealed) = (Buyer::Withholding, true),
+        "nondeterministic-task" => (plan.buyer, plan.replicas) = (Buyer::Nondeterministic, Some(2)),
+        "custody-withholder" => plan.custody_withheld = true,
+        "colluding-replicas" | "sybils" | "re-roller" | "self-slasher" | "wash-trader" | "bought-auditor" => {
+            (plan.replicas, plan.audit, plan.patience) = (Some(2), BasisPoints(10_000), 400);
+            if name == "re-roller" {
+                plan.patience = 100;
+            }
+            let count = if name == "self-slasher" { 2 } else { 4 };
+            place(&mut plan, count, name);
+            if name == "bought-auditor" {
+                // Two who lie as replicas, two who look the other way.
+                plan.hosts[turn(0)] = String::from("colluding-replicas");
+                plan.hosts[turn(4)] = String::from("colluding-replicas");
+            }
+            if name == "sybils" {
+                plan.hosts.extend(vec![name.to_owned(); 6]);
+            }
+            let ours = |kind: &String| kind == name || (name == "bought-auditor" && kind == "colluding-replicas");
+            plan.cabal = plan.hosts.iter().enumerate().filter(|(_, kind)| ours(kind)).map(|(n, _)| n).collect();
+        }
+        "eclipse" => {
+            place(&mut plan, 1, name);
+            // Shorter than the time to reveal, longer than the time to accept.
+            let cut =
+                |n: u64| Cut { host: turn(0), from: n * 15_000, to: n * 15_000 + 6_000, outward: n.is_multiple_of(2) };
+            plan.cuts = (0..40).map(cut).collect();
+        }
+        "power-cut" => {
+            place(&mut plan, 6, name);
+            plan.restarts = 500;
+        }
+        "lazy-auditor" | "beacon-watcher" => {
+            (plan.audit, plan.patience, plan.sealed) = (BasisPoints(10_000), 400, true);
+            place(&mut plan, 1, name);
+        }
+        // It is met only where another host lies.
+        "lazy-referee" => {
+            (plan.replicas, plan.patience) = (Some(2), 2_000);
+            place(&mut plan, 1, name);
+            plan.hosts[turn(7)] = String::from("dispute-spammer");
+            plan.params.exclusion = samebit_spec::unit::Millis(0);
+        }
+        "honest" | "slow" => place(&mut plan, 3, name),
+        "decliner" | "no-show" | "overcommitted-bond" | "ask-spammer" => place(&mut plan, 1, name),
+        _ => {
+            adversary::named(name)?;
+            (plan.replicas, plan.patience) = (Some(2), 400);
+            place(&mut plan, 1, name);
+        }
+    }
+    Some(plan)
+}
+
+/// What must hold of every world at its end.
+///
+/// # Errors
+/// What does not, in words.
+pub fn judge(plan: &Plan, end: &End) -> Result<(), String> {
+    if let Some(broken) = &end.broken {
+        return Err(format!("broken: {broken}"));
+    }
+    let works = plan.buyer == Buyer::Honest && !plan.custody_withheld;
+    if works && end.finals == 0 {
+        return Err(String::from("nothing was settled"));
+    }
+    let cabal: i128 = plan.cabal.iter().map(|n| end.hosts[*n].gain).sum();
+    let washed = plan.hosts.iter().any(|kind| kind == "wash-trader");
+    for (n, host) in end.hosts.iter().enumerate() {
+        let HostEnd { claim, gain, tally, name, .. } = host;
+        let holds = match claim {
+            Claim::Honest => tally.slashed == 0 && *gain >= 0,
+            Claim::Unlucky | Claim::InVain => tally.slashed == 0,
+            Claim::Nothing => *gain == 0 && tally.slashed == 0,
+            Claim::Poorer => *gain < 0,
+            Claim::PoorerTogether if washed => cabal + end.buyer_gain < 0,
+            Claim::PoorerTogether => cabal < 0,
+            Claim::PoorerIfFound => cabal < 0 || plan.cabal.iter().all(|n| end.hosts[*n].tally.slashed == 0),
+        };
+        let expected = plan.buyer == Buyer::Nondeterministic || holds;
+        if !expected {
+            return Err(format!("h{n} ({name}) ended as it must not: {claim:?}"));
+        }
+    }
+    if end.buyer_gain > 0 {
+        return Err(format!("the buyer has gained {}", end.buyer_gain));
+    }
+    if end.lies_believed > 0 && plan.cabal.is_empty() {
+        return Err(format!("{} compared or audited units ended with a lie", end.lies_believed));
+    }
+    Ok(())
+}
+
+/// The command that plays a world again.
+#[must_use]
+pub fn replay(name: &str, seed: u64) -> String {
+    format!("cargo xtask sim run {name} --seed {seed}")
+}
