@@ -58,7 +58,7 @@ impl Columns {
         let mut blocks = Panels::new(padded * from.k);
         for start in (0..from.k).step_by(DEPTH) {
             let depth = DEPTH.min(from.k - start);
-            from.fill(width, start, &mut blocks[start * padded..(start + depth) * padded]);
+            from.fill(level, start, &mut blocks[start * padded..(start + depth) * padded]);
         }
         Self { k: from.k, n: from.n, width, turned: from.turned, blocks }
     }
@@ -109,35 +109,54 @@ pub(super) struct Matrix<'a> {
 
 impl Matrix<'_> {
     /// The steps from `start` on as panels, in a room of zeros that they fill but for the padding.
-    fn fill(&self, width: usize, start: usize, panels: &mut [f32]) {
-        let (k, n) = (self.k, self.n);
+    fn fill(&self, level: Level, start: usize, panels: &mut [f32]) {
+        let (k, n, width) = (self.k, self.n, width(level));
         let depth = DEPTH.min(k - start);
         let fill = |(at, panel): (usize, &mut [f32])| {
             let first = at * width;
             let own = width.min(n - first);
             if self.turned {
                 // Some steps at a time, so that the lines they go to stay in the first cache.
-                for (block, panel) in panel.chunks_mut(LINE * width).enumerate() {
-                    for column in 0..own {
-                        let source = &self.data[(first + column) * k + start + block * LINE..];
-                        for (to, from) in panel[column..].iter_mut().step_by(width).zip(source) {
-                            *to = number::factor(*from);
-                        }
-                    }
-                }
+                turn(level, &self.data[first * k + start..], k, own, width, panel);
             } else {
-                let rows = self.data[start * n + first..].chunks(n);
-                for (to, from) in panel.chunks_exact_mut(width).zip(rows) {
-                    for (to, from) in to.iter_mut().zip(&from[..own]) {
-                        *to = number::factor(*from);
-                    }
-                }
+                strip(level, &self.data[start * n + first..], n, own, width, panel);
             }
         };
         if depth * n >= 1 << 16 {
             panels.par_chunks_mut(depth * width).enumerate().for_each(fill);
         } else {
             panels.chunks_mut(depth * width).enumerate().for_each(fill);
+        }
+    }
+}
+
+leveled! {
+    /// Rows as the rows of a panel, factors flushed: the first `own` numbers of each.
+    fn strip(from: &[f32], stride: usize, own: usize, width: usize, panel: &mut [f32]) {
+        for (to, from) in panel.chunks_exact_mut(width).zip(from.chunks(stride)) {
+            for (to, from) in to.iter_mut().zip(&from[..own]) {
+                *to = number::factor(*from);
+            }
+        }
+    }
+}
+
+leveled! {
+    /// Rows as the columns of a panel, factors flushed: `own` rows, some steps at a time, so that what they become stays in
+    /// the first cache.
+    fn turn(from: &[f32], stride: usize, own: usize, width: usize, panel: &mut [f32]) {
+        for (block, panel) in panel.chunks_mut(LINE * width).enumerate() {
+            for column in 0..own {
+                let source = &from[column * stride + block * LINE..];
+                let mut line = [0.0; LINE];
+                let len = LINE.min(panel.len() / width);
+                for (to, from) in line.iter_mut().zip(&source[..len]) {
+                    *to = number::factor(*from);
+                }
+                for (to, from) in panel.chunks_exact_mut(width).zip(line) {
+                    to[column] = from;
+                }
+            }
         }
     }
 }
@@ -412,7 +431,7 @@ pub(super) fn multiply(level: Level, halt: &Halt<'_>, a: &[f32], b: Right<'_>, f
                 if start > 0 {
                     room.fill(0.0);
                 }
-                matrix.fill(width(level), start, room);
+                matrix.fill(level, start, room);
                 room
             }
         };
