@@ -481,24 +481,22 @@ fn by_matrix(
     halt: &Halt<'_>,
     rows: &[f32],
     b: &Tensor,
-    [k, n]: [usize; 2],
-    turned: bool,
+    matrix: &Matrix<'_>,
     finish: Finish<'_>,
     c: &mut [f32],
 ) {
-    let data = widened(level, b);
-    let matrix = Matrix { data: &data, k, n, turned };
+    let Matrix { k, n, turned, .. } = *matrix;
     let padded = n.next_multiple_of(width(level));
     if k * n >= KEPT_ELEMENTS
         && padded - n <= n / 4
         && let Some(Packed::Floats(kept)) =
-            b.packed(Columns::bytes(level, [k, n]), || Packed::Floats(Columns::new(level, &matrix)))
+            b.packed(Columns::bytes(level, [k, n]), || Packed::Floats(Columns::new(level, matrix)))
         && kept.turned == turned
         && (kept.k, kept.n, kept.width) == (k, n, width(level))
     {
         return multiply(level, halt, rows, Right::Kept(kept), finish, c);
     }
-    multiply(level, halt, rows, Right::Given(&matrix), finish, c);
+    multiply(level, halt, rows, Right::Given(matrix), finish, c);
 }
 
 pub(super) fn widened(level: Level, x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
@@ -551,7 +549,8 @@ pub(super) fn matmul(level: Level, halt: &Halt<'_>, a: &Tensor, b: &Tensor, shap
     let rows = widened(level, a);
     if right.rank() == 2 {
         // One right operand for the whole stack: one tall product.
-        by_matrix(level, halt, &rows, b, [k, n], false, Finish::NONE, &mut c);
+        let data = widened(level, b);
+        by_matrix(level, halt, &rows, b, &Matrix { data: &data, k, n, turned: false }, Finish::NONE, &mut c);
         return Data::F32(c);
     }
     let columns = widened(level, b);
@@ -612,7 +611,8 @@ pub(super) fn gemm(
         bias.resize(n.next_multiple_of(width(level)), 0.0);
     }
     let alpha = (alpha.to_bits() != 1f32.to_bits()).then_some(alpha);
-    by_matrix(level, halt, &rows, inputs[1], [k, n], flip_b, Finish { alpha, bias: &bias }, &mut c);
+    let matrix = Matrix { data: inputs[1].floats(), k, n, turned: flip_b };
+    by_matrix(level, halt, &rows, inputs[1], &matrix, Finish { alpha, bias: &bias }, &mut c);
     let Some(addend) = addend.filter(|_| !added) else { return Data::F32(c) };
     let product = Tensor::made(of.clone(), Data::F32(c));
     let addend = Tensor::made(inputs[2].of().clone(), Data::F32(addend.iter().map(scaled).collect()));
