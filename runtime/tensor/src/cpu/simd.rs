@@ -1,6 +1,6 @@
 //! Which vector instructions a kernel is compiled for. A kernel is written once, as plain loops; each level is a copy
-//! of it that the compiler may turn into wider instructions. The only unsafe code of the backend is the step into such
-//! a copy.
+//! of it that the compiler may turn into wider instructions. The step into such a copy is
+//! unsafe code; the map (`ARCHITECTURE.md`) lists what else is.
 
 /// A set of vector instructions that this processor has: there is no other way to get one than to ask it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
