@@ -273,7 +273,7 @@ struct Room(u64);
 impl Room {
     fn take(bytes: u64) -> Option<Self> {
         let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= LAYOUTS_MAX);
-        LAYOUTS.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then_some(Self(bytes))
+        LAYOUTS.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then(|| Self(bytes))
     }
 }
 
@@ -291,3 +291,20 @@ impl PartialEq for Tensor {
 }
 
 impl Eq for Tensor {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_that_finds_no_room_is_not_made() {
+        let tensor = Tensor::f32(&[1], &[1.0]).expect("small");
+        for bytes in [LAYOUTS_MAX + 1, u64::MAX] {
+            assert!(tensor.packed(bytes, || unreachable!("there is no room")).is_none());
+        }
+        let room = Room::take(LAYOUTS_MAX / 2 + 1).expect("half of it");
+        assert!(Room::take(LAYOUTS_MAX / 2 + 1).is_none(), "more than there is");
+        drop(room);
+        assert!(Room::take(LAYOUTS_MAX / 2 + 1).is_some(), "given back");
+    }
+}
