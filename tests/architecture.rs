@@ -72,7 +72,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "samebit-tensor",
         ],
     ),
-    ("samebit-differential", &["samebit-rewrite", "samebit-runtime", "samebit-spec", "samebit-wasi"]),
+    ("samebit-differential", &["samebit-rewrite", "samebit-runtime", "samebit-spec", "samebit-tensor", "samebit-wasi"]),
     ("xtask", &[]),
 ];
 

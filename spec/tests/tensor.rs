@@ -234,13 +234,44 @@ fn fuel_grows_with_the_work_and_never_overflows() {
 }
 
 proptest! {
-    /// Whatever bytes a guest sends as a graph: refused or planned, in bounded time, without a panic.
+    /// Whatever bytes a guest sends as a graph: one graph has one encoding, and a plan keeps what it promises.
     #[test]
-    fn any_bytes_are_a_graph_or_none(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(graph) = borsh::from_slice::<Graph>(&bytes) {
+    fn any_bytes_are_a_graph_or_none(
+        ops in prop::collection::vec((0usize..6, any::<[u8; 2]>()), 0..6),
+        accidents in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        most in prop_oneof![Just(0u64), 0u64..200, Just(1 << 30)],
+    ) {
+        let pick = |at: usize| [
+            Op::Relu,
+            Op::Add,
+            Op::Cast(Dtype::F16),
+            Op::TopK { axis: 1, k: 2, largest: true },
+            Op::Transpose { order: vec![1, 0] },
+            Op::MatMul,
+        ][at].clone();
+        let nodes = ops.into_iter().enumerate().map(|(at, (op, inputs))| {
+            let known = at + 2;
+            let count = if matches!(op, 1 | 5) { 2 } else { 1 };
+            let inputs = inputs[..count].iter().map(|id| u32::try_from(usize::from(*id) % known).unwrap_or(0)).collect();
+            Node { op: pick(op), inputs }
+        });
+        let graph = Graph { nodes: nodes.collect(), outputs: vec![0, 1] };
+        let mut bytes = graph.to_bytes();
+        prop_assert_eq!(Graph::from_bytes(&bytes).expect("as it was sent"), graph);
+        for (place, byte) in accidents {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Ok(graph) = Graph::from_bytes(&bytes) {
+            prop_assert_eq!(graph.to_bytes(), bytes, "two encodings of one graph");
             let outside = [of("f32[2, 3]"), of("i32[4]")];
-            let first = graph.plan(&outside, 1 << 30);
-            prop_assert_eq!(first, graph.plan(&outside, 1 << 30));
+            if let Ok(plan) = graph.plan(&outside, most) {
+                let made: u64 = plan.types[outside.len()..].iter().map(TensorType::bytes).sum();
+                prop_assert!(made <= plan.bytes && plan.bytes <= most, "{} made, {} planned, {} left", made, plan.bytes, most);
+                prop_assert_eq!(plan.types.len(), outside.len() + graph.nodes.iter().map(|node| node.op.outputs()).sum::<usize>());
+                prop_assert!(plan.fuel >= 2_000 * graph.nodes.len() as u64);
+                prop_assert!(graph.outputs.iter().all(|value| (*value as usize) < plan.types.len()));
+            }
         }
     }
 

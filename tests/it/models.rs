@@ -59,9 +59,32 @@ fn training_is_taken_up_on_the_other_engine_with_the_same_weights() {
     let told: Value = serde_json::from_str(&told).expect("JSON");
     let [right, of] = ["right", "tested_on"].map(|key| told[key].as_u64().expect("a number"));
     assert!(right * 10 >= of * 9, "{told}");
+    // In eight bits nearly all are told as before.
+    let [right, alike] = ["right_int8", "alike_int8"].map(|key| told[key].as_u64().expect("a number"));
+    assert!(right * 10 >= of * 9 && alike * 100 >= of * 97, "{told}");
+    assert!(home.path().join("out/model-int8.safetensors").is_file());
     let resumed = run(&["--engine", "wasmi", "--resume", "latest"]);
     assert!(resumed["resumed_from"].as_u64().is_some_and(|step| step >= 4), "{resumed}");
     assert_eq!(result(resumed), result(whole));
+}
+
+#[test]
+fn floats_and_eight_bits_have_the_same_bits_whatever_computes() {
+    let home = Home::new();
+    let case = root().join("examples-wasm/train/cases/hundred/input").display().to_string();
+    let module = guest("train").display().to_string();
+    let run = |args: &[&str], threads: &str| {
+        let args = [&["run", "-o", "json", "--input", case.as_str()], args, &[module.as_str()]].concat();
+        let output = home.command(&args).env("RAYON_NUM_THREADS", threads).output().expect("the program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        result(serde_json::from_slice(&output.stdout).expect("JSON"))
+    };
+    let first = run(&["--out", "out"], "1");
+    let told = fs::read_to_string(home.path().join("out/result")).expect("a result");
+    assert!(told.contains("right_int8"), "{told}");
+    assert_eq!(run(&[], "2"), first);
+    assert_eq!(run(&["--engine", "wasmi"], "2"), first);
+    assert_eq!(run(&["--tensor-backend", "oracle"], "1"), first);
 }
 
 #[test]

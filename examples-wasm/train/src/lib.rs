@@ -1,15 +1,18 @@
 //! Trains a classifier of handwritten digits: a layer, a rectifier, a layer, cross entropy, stochastic gradient descent.
 //!
 //! Some updates in each step. Every host gives the same weights to the bit, so that a run can be taken up on another one, and
-//! each step be held against the root that the host committed to.
+//! each step be held against the root that the host committed to. At the end the network is made one of eight-bit integers
+//! too, and both are asked about rows that neither has seen.
 #![forbid(unsafe_code)]
 
 mod digits;
+mod eight_bits;
 mod network;
 mod picture;
 
 use digits::{CLASSES, Digits, PIXELS};
-use network::Network;
+use eight_bits::EightBits;
+use network::{Network, safetensors};
 use samebit::{
     Step, Steps, output_dir,
     serde::{Deserialize, Serialize},
@@ -21,6 +24,8 @@ use std::fs;
 pub const CURVE: &str = "loss.png";
 /// The weights in the output tree.
 pub const MODEL: &str = "model.safetensors";
+/// Those of eight bits, and what they stand for.
+pub const MODEL_INT8: &str = "model-int8.safetensors";
 
 /// Every fifth row is kept for the test.
 const HELD_OUT: usize = 5;
@@ -59,12 +64,18 @@ pub struct Trained {
     pub tested_on: usize,
     /// Of those, how many were told right.
     pub right: usize,
+    /// How many are told right in eight bits.
+    pub right_int8: usize,
+    /// How many are told the same, right or wrong.
+    pub alike_int8: usize,
     /// Mean loss of the first ten updates, and of the last.
     pub loss: [f32; 2],
     /// The curve in the output tree.
     pub curve: String,
     /// The weights in the output tree.
     pub model: String,
+    /// Those of eight bits.
+    pub model_int8: String,
 }
 
 /// The training so far.
@@ -108,9 +119,13 @@ impl Steps for Train {
     }
 
     fn finish(self) -> Result<Trained, String> {
-        let right = self.tested().map_err(text)?;
-        let model = self.network.safetensors().map_err(text)?;
-        for (name, bytes) in [(CURVE, picture::curve(&self.losses)?), (MODEL, model)] {
+        let small = EightBits::new(&self.network, &self.rows).map_err(text)?;
+        let (x, labels) = self.kept().map_err(text)?;
+        let told = told(&self.network.scores(&x).map_err(text)?).map_err(text)?;
+        let told_int8 = self::told(&small.scores(&x).map_err(text)?).map_err(text)?;
+        let model = safetensors(&self.network.parts().map_err(text)?);
+        let model_int8 = safetensors(&small.parts().map_err(text)?);
+        for (name, bytes) in [(CURVE, picture::curve(&self.losses)?), (MODEL, model), (MODEL_INT8, model_int8)] {
             let path = output_dir().join(name);
             fs::write(&path, bytes).map_err(|error| format!("writing {}: {error}", path.display()))?;
         }
@@ -119,10 +134,13 @@ impl Steps for Train {
         Ok(Trained {
             trained_on: self.digits.len() - tested_on,
             tested_on,
-            right,
+            right: alike(&told, &labels),
+            right_int8: alike(&told_int8, &labels),
+            alike_int8: alike(&told_int8, &told),
             loss: [mean(&self.losses[..ten]), mean(&self.losses[self.losses.len() - ten..])],
             curve: CURVE.into(),
             model: MODEL.into(),
+            model_int8: MODEL_INT8.into(),
         })
     }
 }
@@ -179,13 +197,21 @@ impl Train {
         (rows, labels)
     }
 
-    /// How many of the rows that were kept are told right.
-    fn tested(&self) -> tensor::Result<usize> {
+    /// The rows that were kept for the test, and what they show.
+    fn kept(&self) -> tensor::Result<(Tensor, Vec<i32>)> {
         let kept: Vec<usize> = (0..self.digits.len()).filter(|row| is_held_out(*row)).collect();
-        let x = Tensor::new(&self.digits.pixels(&kept), &[kept.len(), PIXELS])?;
-        let told = self.network.scores(&x)?.argmax(1)?.to_vec::<i32>()?;
-        Ok(kept.iter().zip(told).filter(|(row, told)| i32::from(self.digits.label(**row)) == *told).count())
+        let labels = kept.iter().map(|row| self.digits.label(*row).into()).collect();
+        Ok((Tensor::new(&self.digits.pixels(&kept), &[kept.len(), PIXELS])?, labels))
     }
+}
+
+/// The likeliest class of each row of scores.
+fn told(scores: &Tensor) -> tensor::Result<Vec<i32>> {
+    scores.argmax(1)?.to_vec()
+}
+
+fn alike(one: &[i32], other: &[i32]) -> usize {
+    one.iter().zip(other).filter(|(one, other)| one == other).count()
 }
 
 fn is_held_out(row: usize) -> bool {
@@ -245,8 +271,12 @@ mod tests {
     fn the_loss_falls_and_rows_that_were_never_seen_are_told() {
         let task = trained(Plan { updates: 200, batch: 16, ..Plan::default() });
         assert!(mean(&task.losses[190..]) < 0.2 * mean(&task.losses[..10]), "{:?}", task.losses);
-        let kept = task.digits.len() / HELD_OUT;
-        assert!(task.tested().unwrap() * 10 > kept * 6, "{} of {kept}", task.tested().unwrap());
+        let (x, labels) = task.kept().unwrap();
+        let small = EightBits::new(&task.network, &task.rows).unwrap();
+        for scores in [task.network.scores(&x).unwrap(), small.scores(&x).unwrap()] {
+            let right = alike(&told(&scores).unwrap(), &labels);
+            assert!(right * 10 > labels.len() * 6, "{right} of {}", labels.len());
+        }
     }
 
     #[test]
@@ -254,7 +284,7 @@ mod tests {
         let plan = Plan { updates: 12, batch: 16, hidden: 8, ..Plan::default() };
         let weights = |per_step: u32| {
             let task = trained(Plan { updates_per_step: per_step, ..plan.clone() });
-            task.network.safetensors().unwrap()
+            safetensors(&task.network.parts().unwrap())
         };
         assert_eq!(weights(1), weights(12));
         assert_eq!(weights(5), weights(12));

@@ -4,7 +4,7 @@ use crate::{
     Random,
     digits::{CLASSES, PIXELS},
 };
-use samebit::tensor::{Result, Tensor};
+use samebit::tensor::{Dtype, Result, Tensor};
 use serde_json::json;
 
 /// Weights as models store them: `[out, in]`, and a bias `[out]` for each layer.
@@ -33,7 +33,8 @@ impl Network {
         &self.weights
     }
 
-    fn hidden(&self, x: &Tensor) -> Result<Tensor> {
+    /// What the hidden layer makes of `x [rows, pixels]`.
+    pub(crate) fn hidden(&self, x: &Tensor) -> Result<Tensor> {
         x.linear(&self.weights[0], Some(&self.weights[1]))?.relu()
     }
 
@@ -67,25 +68,43 @@ impl Network {
         Ok(loss)
     }
 
-    /// The weights as a file of the format safetensors: length of the header, header, numbers.
-    pub(crate) fn safetensors(&self) -> Result<Vec<u8>> {
-        let mut numbers = Vec::new();
-        let mut header = serde_json::Map::new();
-        for (name, weights) in NAMES.iter().zip(&self.weights) {
-            let start = numbers.len();
-            numbers.extend(weights.to_vec::<f32>()?.into_iter().flat_map(f32::to_le_bytes));
-            let entry = json!({"dtype": "F32", "shape": weights.dims(), "data_offsets": [start, numbers.len()]});
-            header.insert((*name).to_string(), entry);
-        }
-        let mut header = serde_json::Value::Object(header).to_string();
-        while !header.len().is_multiple_of(8) {
-            header.push(' ');
-        }
-        let mut file = (header.len() as u64).to_le_bytes().to_vec();
-        file.extend(header.bytes());
-        file.extend(numbers);
-        Ok(file)
+    /// What the model's file holds.
+    pub(crate) fn parts(&self) -> Result<Vec<Part>> {
+        let part = |(name, weights): (&&str, &Tensor)| {
+            let bytes = weights.to_vec::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect();
+            Ok(Part { name: (*name).to_string(), dtype: Dtype::F32, dims: weights.dims(), bytes })
+        };
+        NAMES.iter().zip(&self.weights).map(part).collect()
     }
+}
+
+/// A tensor of a model's file.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A file of the format safetensors: length of the header, header, the parts' bytes one behind the other.
+pub(crate) fn safetensors(parts: &[Part]) -> Vec<u8> {
+    let mut header = serde_json::Map::new();
+    let mut start = 0;
+    for Part { name, dtype, dims, bytes } in parts {
+        let end = start + bytes.len();
+        let dtype = dtype.to_string().to_uppercase();
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": dims, "data_offsets": [start, end]}));
+        start = end;
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    while !header.len().is_multiple_of(8) {
+        header.push(' ');
+    }
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend(parts.iter().flat_map(|part| &part.bytes));
+    file
 }
 
 #[cfg(test)]
@@ -127,7 +146,7 @@ mod tests {
     fn the_model_is_read_again_as_it_was_written() {
         let network = Network::new(&mut Random(3), 5).unwrap();
         let path = std::env::temp_dir().join(format!("samebit-train-{}.safetensors", std::process::id()));
-        std::fs::write(&path, network.safetensors().unwrap()).unwrap();
+        std::fs::write(&path, safetensors(&network.parts().unwrap())).unwrap();
         let file = samebit::tensor::Safetensors::open(&path).unwrap();
         for (name, weights) in NAMES.iter().zip(&network.weights) {
             let read = file.tensor(name).unwrap();

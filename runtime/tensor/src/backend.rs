@@ -1,7 +1,7 @@
 //! Who computes the graphs that guests send: a [`Backend`]. All of them give the oracle's bits (T2), so which one ran is
 //! the host's own affair and never part of a result.
 
-use crate::{Tensor, cpu, oracle};
+use crate::{Halt, Tensor, cpu, oracle};
 use samebit_spec::tensor::{Graph, GraphError, Node, Plan, TensorError};
 
 /// Computes whole graphs.
@@ -15,7 +15,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     }
 
     /// The graph's outputs, in its order. `plan` is what [`Graph::plan`] gave for the types of `outside`, and its fuel and
-    /// memory are paid for. `stop` is asked between operations: when it says yes, the run ends as [`Fault::Stopped`].
+    /// memory are paid for. `stop` is asked between operations, and from block to block of long ones: when it says yes, the run ends as
+    /// [`Fault::Stopped`].
     ///
     /// # Errors
     /// [`Failure::Refused`], the same on every backend: an index outside its axis. [`Failure::Fault`]: this host's.
@@ -71,7 +72,7 @@ impl Backend for Cpu {
         outside: &[Tensor],
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Tensor>, Failure> {
-        evaluate(graph, plan, outside, stop, |node, inputs| cpu::eval(&node.op, inputs))
+        evaluate(graph, plan, outside, &Halt::new(stop), |node, inputs, halt| cpu::eval_until(halt, &node.op, inputs))
     }
 }
 
@@ -91,7 +92,7 @@ impl Backend for Oracle {
         outside: &[Tensor],
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<Tensor>, Failure> {
-        evaluate(graph, plan, outside, stop, |node, inputs| oracle::eval(&node.op, inputs))
+        evaluate(graph, plan, outside, &Halt::new(stop), |node, inputs, _| oracle::eval(&node.op, inputs))
     }
 }
 
@@ -100,8 +101,8 @@ fn evaluate(
     graph: &Graph,
     plan: &Plan,
     outside: &[Tensor],
-    stop: &(dyn Fn() -> bool + Sync),
-    mut eval: impl FnMut(&Node, &[&Tensor]) -> Result<Vec<Tensor>, TensorError>,
+    halt: &Halt<'_>,
+    mut eval: impl FnMut(&Node, &[&Tensor], &Halt<'_>) -> Result<Vec<Tensor>, TensorError>,
 ) -> Result<Vec<Tensor>, Failure> {
     let mut last = vec![0; plan.types.len()];
     for (at, node) in graph.nodes.iter().enumerate() {
@@ -117,12 +118,15 @@ fn evaluate(
         values[id as usize].clone().expect("planned: a value is there until its last reader")
     };
     for (at, node) in graph.nodes.iter().enumerate() {
-        if stop() {
+        if halt.asked() {
             return Err(Fault::Stopped.into());
         }
         let inputs: Vec<Tensor> = node.inputs.iter().map(|id| value(&values, *id)).collect();
-        let made =
-            eval(node, &inputs.iter().collect::<Vec<_>>()).map_err(|error| GraphError::Node { node: at, error })?;
+        let made = eval(node, &inputs.iter().collect::<Vec<_>>(), halt)
+            .map_err(|error| GraphError::Node { node: at, error })?;
+        if halt.was_heard() {
+            return Err(Fault::Stopped.into());
+        }
         drop(inputs);
         for tensor in made {
             let read = last[values.len()] > at;

@@ -4,6 +4,7 @@
 //! from the spec, and a compiler may not change the order or fuse what is written apart.
 
 mod along;
+mod attention;
 mod broadcast;
 mod elementwise;
 mod forms;
@@ -14,7 +15,7 @@ mod room;
 mod simd;
 mod window;
 
-use crate::{Tensor, oracle};
+use crate::{Halt, Tensor, oracle};
 use samebit_spec::tensor::{Op, TensorError, TensorType, infer};
 
 pub use simd::Level;
@@ -33,7 +34,16 @@ pub enum Packed {
 /// # Errors
 /// As [`oracle::eval`].
 pub fn eval(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
-    eval_at(Level::best(), op, inputs)
+    eval_until(&Halt::never(), op, inputs)
+}
+
+/// As [`eval`], but that what may take long (products, convolutions, attention, pools) goes no further once `halt` says
+/// so: whoever gives one asks it afterwards whether the result is whole.
+///
+/// # Errors
+/// As [`oracle::eval`].
+pub fn eval_until(halt: &Halt<'_>, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
+    evaluate(Level::best(), halt, op, inputs)
 }
 
 /// Computes one operation on the instructions of `level`: what tests compare.
@@ -41,6 +51,10 @@ pub fn eval(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
 /// # Errors
 /// As [`oracle::eval`].
 pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
+    evaluate(level, &Halt::never(), op, inputs)
+}
+
+fn evaluate(level: Level, halt: &Halt<'_>, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TensorError> {
     let types: Vec<&TensorType> = inputs.iter().map(|input| input.of()).collect();
     let mut outputs = infer(op, &types)?;
     if let Some(outputs) = oracle::trivial(op, inputs, &outputs)? {
@@ -71,16 +85,16 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
         Op::Where => elementwise::choose(level, inputs, &of.shape),
         Op::QuantizeLinear { axis } => elementwise::quantize(level, inputs, *axis),
         Op::DequantizeLinear { axis } => elementwise::dequantize(level, inputs, *axis),
-        Op::MatMul => gemm::matmul(level, inputs[0], inputs[1], &of.shape),
+        Op::MatMul => gemm::matmul(level, halt, inputs[0], inputs[1], &of.shape),
         Op::MatMulInteger { a_zero, b_zero } => {
-            integer::matmul(level, inputs[0], inputs[1], [*a_zero, *b_zero], &of.shape)
+            integer::matmul(level, halt, inputs[0], inputs[1], [*a_zero, *b_zero], &of.shape)
         }
         Op::Gemm { alpha, beta, transpose_a, transpose_b } => {
-            gemm::gemm(level, inputs, [alpha.value(), beta.value()], [*transpose_a, *transpose_b], &of)
+            gemm::gemm(level, halt, inputs, [alpha.value(), beta.value()], [*transpose_a, *transpose_b], &of)
         }
-        Op::Conv { window, groups } => window::conv(level, inputs, window, *groups as usize, &of.shape),
-        Op::Attention { scale } => gemm::attention(level, inputs, scale.value(), &of.shape),
-        Op::RotaryEmbedding { interleaved } => gemm::rotary(level, inputs, *interleaved),
+        Op::Conv { window, groups } => window::conv(level, halt, inputs, window, *groups as usize, &of.shape),
+        Op::Attention { scale } => attention::attention(level, halt, inputs, scale.value(), &of.shape),
+        Op::RotaryEmbedding { interleaved } => attention::rotary(level, inputs, *interleaved),
         Op::Softmax { axis } => along::softmax(level, inputs[0], (*axis).into()),
         Op::LayerNormalization { axis, epsilon } => along::layer_norm(level, inputs, (*axis).into(), epsilon.value()),
         Op::RmsNormalization { axis, epsilon } => along::rms_norm(level, inputs, (*axis).into(), epsilon.value()),
@@ -89,9 +103,9 @@ pub fn eval_at(level: Level, op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>,
         | Op::ReduceMax { axes, .. }
         | Op::ReduceMin { axes, .. } => along::reduce(level, op, inputs[0], axes),
         Op::ArgMax { axis, .. } => along::arg_max(level, inputs[0], (*axis).into()),
-        Op::MaxPool(window) => window::max_pool(level, inputs[0], window, &of.shape),
+        Op::MaxPool(window) => window::max_pool(level, halt, inputs[0], window, &of.shape),
         Op::AveragePool { window, count_padding } => {
-            window::average_pool(level, inputs[0], window, *count_padding, &of.shape)
+            window::average_pool(level, halt, inputs[0], window, *count_padding, &of.shape)
         }
         Op::Gather { axis } => moves::gather(inputs[0], inputs[1], (*axis).into())?,
         Op::Slice { starts, steps, .. } => moves::slice(inputs[0], starts, steps, &of.shape),

@@ -12,6 +12,7 @@
 mod backend;
 pub mod cases;
 pub mod cpu;
+mod halt;
 pub mod math;
 pub mod number;
 pub mod oracle;
@@ -19,6 +20,7 @@ mod space;
 mod value;
 
 pub use backend::{Backend, Cpu, Failure, Fault, Oracle};
+pub use halt::Halt;
 pub use samebit_spec::tensor::{
     Bits, Dtype, Gelu, Graph, GraphError, Node, Op, Plan, Shape, TensorError, TensorType, Window,
 };

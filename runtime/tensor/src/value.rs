@@ -1,7 +1,10 @@
 //! A tensor with its elements.
 
 use samebit_spec::tensor::{Dtype, TensorError, TensorType};
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::cpu::Packed;
 
@@ -62,7 +65,7 @@ struct Inner {
     /// Shared with the same elements under other dimensions.
     data: Arc<Data>,
     /// The form in which a product reads it as its right operand, made at the first product and kept.
-    packed: OnceLock<Packed>,
+    packed: OnceLock<Kept>,
 }
 
 /// Bytes or elements that do not make a tensor of the type they should.
@@ -234,16 +237,49 @@ impl Tensor {
         }
     }
 
-    /// The kept layout, made by `pack` when there is none. Two threads may make it at once and one of them be kept: a
-    /// lock held while threads of the pool work would wait for itself.
-    pub(crate) fn packed(&self, pack: impl FnOnce() -> Packed) -> &Packed {
-        match self.0.packed.get() {
-            Some(packed) => packed,
+    /// The kept layout, made by `pack` when there is none; `None` when all that are kept would become more than
+    /// [`LAYOUTS_MAX`] by its `bytes`, which is known before anything is made. Two threads may make it at once and one of
+    /// them be kept: a lock held while threads of the pool work would wait for itself.
+    pub(crate) fn packed(&self, bytes: u64, pack: impl FnOnce() -> Packed) -> Option<&Packed> {
+        let kept = match self.0.packed.get() {
+            Some(kept) => kept,
             None => {
-                let made = pack();
-                self.0.packed.get_or_init(|| made)
+                let kept = Kept { room: Room::take(bytes)?, packed: pack() };
+                self.0.packed.get_or_init(|| kept)
             }
-        }
+        };
+        Some(&kept.packed)
+    }
+}
+
+/// Bytes of all layouts that a process keeps with its tensors, at most (`spec/09-tensor.md`, section 9.6).
+const LAYOUTS_MAX: u64 = 1 << 30;
+
+/// Bytes of those that are kept.
+static LAYOUTS: AtomicU64 = AtomicU64::new(0);
+
+/// A layout, and its part of [`LAYOUTS_MAX`].
+#[derive(Debug)]
+struct Kept {
+    packed: Packed,
+    #[expect(dead_code, reason = "held until the layout goes")]
+    room: Room,
+}
+
+/// Bytes of [`LAYOUTS_MAX`], given back when dropped.
+#[derive(Debug)]
+struct Room(u64);
+
+impl Room {
+    fn take(bytes: u64) -> Option<Self> {
+        let more = |held: u64| held.checked_add(bytes).filter(|held| *held <= LAYOUTS_MAX);
+        LAYOUTS.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then(|| Self(bytes))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        LAYOUTS.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 
@@ -255,3 +291,20 @@ impl PartialEq for Tensor {
 }
 
 impl Eq for Tensor {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_that_finds_no_room_is_not_made() {
+        let tensor = Tensor::f32(&[1], &[1.0]).expect("small");
+        for bytes in [LAYOUTS_MAX + 1, u64::MAX] {
+            assert!(tensor.packed(bytes, || unreachable!("there is no room")).is_none());
+        }
+        let room = Room::take(LAYOUTS_MAX / 2 + 1).expect("half of it");
+        assert!(Room::take(LAYOUTS_MAX / 2 + 1).is_none(), "more than there is");
+        drop(room);
+        assert!(Room::take(LAYOUTS_MAX / 2 + 1).is_some(), "given back");
+    }
+}

@@ -81,6 +81,19 @@ fn the_gaussian_unit_is_within_its_bound() {
 }
 
 #[test]
+fn the_gaussian_unit_by_the_hyperbolic_tangent_is_within_its_bound() {
+    let exact = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh());
+    check(|x| math::gelu(Gelu::Tanh, x), exact, 0.0, LARGEST, 2.0);
+    for bits in (0x8000_0000..=0xff7f_ffffu32).step_by(251) {
+        let x = f32::from_bits(bits);
+        let found = f64::from(math::gelu(Gelu::Tanh, x));
+        let distance = (found - exact(f64::from(x))).abs();
+        let bound = f64::from(x.abs()) * 2f64.powi(-22) + f64::from(2f32.powi(-125));
+        assert!(distance <= bound, "{distance:e} at {x:e}, bound {bound:e}");
+    }
+}
+
+#[test]
 fn special_numbers_have_the_values_of_ieee_754() {
     let nan = f32::from_bits(number::NAN);
     for (found, expected) in [

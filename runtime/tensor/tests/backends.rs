@@ -6,7 +6,10 @@ use samebit_tensor::{
     cpu::{self, Level},
     oracle,
 };
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// Cases that are large enough for several threads and blocks.
 fn large() -> Vec<Case> {
@@ -170,6 +173,52 @@ fn a_graph_has_the_same_outputs_on_the_cpu_and_by_the_oracle() {
     assert_eq!(made, run(&Oracle));
     assert_eq!(made[2], outside[0].to_bytes(), "a value from outside may come back");
     assert_eq!(Cpu.run(&graph, &plan, &outside, &|| true), Err(Failure::Fault(Fault::Stopped)));
+}
+
+/// One node may be as long as its fuel: what takes long hears a stop from block to block.
+#[test]
+fn a_stop_is_heard_within_long_operations_and_what_they_made_is_no_result() {
+    let mut source = Source::new(11);
+    let mut floats = |dims: &[u32]| source.floats(dims, Numbers::Moderate);
+    let (matrix, stack, image) = (floats(&[130, 130]), floats(&[3, 130, 130]), floats(&[1, 8, 24, 24]));
+    let (weights, one_by_one, heads) = (floats(&[8, 8, 3, 3]), floats(&[8, 1, 3, 3]), floats(&[4, 40, 16]));
+    let mask = floats(&[40, 40]);
+    let bytes = source.tensor(Dtype::I8, &[130, 130], Numbers::Moderate);
+    let window = Window { kernel: vec![3; 2], ..square() };
+    let gemm = Op::Gemm { alpha: 0.5.into(), beta: 1.0.into(), transpose_a: true, transpose_b: true };
+    for (op, inputs) in [
+        (Op::MatMul, vec![&matrix, &matrix]),
+        (Op::MatMul, vec![&stack, &stack]),
+        (gemm, vec![&matrix, &matrix]),
+        (Op::MatMulInteger { a_zero: 3, b_zero: -4 }, vec![&bytes, &bytes]),
+        (Op::Conv { window: window.clone(), groups: 1 }, vec![&image, &weights]),
+        (Op::Conv { window: window.clone(), groups: 8 }, vec![&image, &one_by_one]),
+        (Op::Attention { scale: 0.25.into() }, vec![&heads, &heads, &heads]),
+        (Op::Attention { scale: 0.25.into() }, vec![&heads, &heads, &heads, &mask]),
+        (Op::MaxPool(window.clone()), vec![&image]),
+        (Op::AveragePool { window, count_padding: true }, vec![&image]),
+    ] {
+        let name = op.name();
+        let outside: Vec<Tensor> = inputs.into_iter().cloned().collect();
+        let types: Vec<TensorType> = outside.iter().map(|tensor| tensor.of().clone()).collect();
+        let values = u32::try_from(outside.len()).expect("few");
+        let graph = Graph { nodes: vec![Node { op, inputs: (0..values).collect() }], outputs: vec![values] };
+        let plan = graph.plan(&types, u64::MAX).expect("types go together");
+        // A stop that is said for the first time at the `n`th question is heard, whichever that is, and only then.
+        let asked = AtomicUsize::new(0);
+        let run = |stop_at: usize| {
+            asked.store(0, Ordering::Relaxed);
+            Cpu.run(&graph, &plan, &outside, &|| asked.fetch_add(1, Ordering::Relaxed) + 1 == stop_at)
+        };
+        let expected = Oracle.run(&graph, &plan, &outside, &|| false);
+        assert_eq!(run(usize::MAX), expected, "{name}");
+        let questions = asked.load(Ordering::Relaxed);
+        assert!(questions >= 3, "{name} asks {questions} times");
+        for stop_at in [1, 2, questions / 2 + 1, questions] {
+            assert_eq!(run(stop_at), Err(Failure::Fault(Fault::Stopped)), "{name}, at question {stop_at}");
+        }
+        assert_eq!(run(usize::MAX), expected, "{name}, after it was stopped");
+    }
 }
 
 #[test]

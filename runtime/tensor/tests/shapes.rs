@@ -30,6 +30,13 @@ fn dims(rank: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = V
         .prop_filter("small", |dims| dims.iter().product::<u32>() < 40_000)
 }
 
+/// Rows, steps and columns of a product: those at the edges of tiles, panels and blocks included.
+fn sizes() -> impl Strategy<Value = [u32; 3]> {
+    let short = || prop_oneof![6 => 1u32..40, 1 => 90u32..130];
+    let deep = prop_oneof![5 => 1u32..40, 1 => 380u32..400, 1 => 1020u32..1030];
+    (short(), deep, short()).prop_map(|(m, k, n)| [m, k, n])
+}
+
 fn numbers() -> impl Strategy<Value = Numbers> {
     prop_oneof![Just(Numbers::Moderate), Just(Numbers::Special), Just(Numbers::Wide)]
 }
@@ -46,6 +53,66 @@ fn any_dtype() -> impl Strategy<Value = Dtype> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn products_of_floats_of_any_size_with_whatever_is_added(
+        [m, k, n] in sizes(),
+        (flips, alpha, beta) in (any::<[bool; 2]>(), prop_oneof![Just(1.0f32), Just(-0.5)], prop_oneof![Just(1.0f32), Just(3.0)]),
+        of in numbers(),
+        added in 0usize..6,
+        seed in any::<u64>(),
+    ) {
+        let mut source = Source::new(seed);
+        let [a, b] = [(flips[0], [m, k]), (flips[1], [k, n])]
+            .map(|(flip, [rows, columns])| source.floats(&if flip { [columns, rows] } else { [rows, columns] }, of));
+        let addend = [None, Some(vec![]), Some(vec![n]), Some(vec![1, n]), Some(vec![m, 1]), Some(vec![m, n])][added].clone();
+        let op = Op::Gemm { alpha: alpha.into(), beta: beta.into(), transpose_a: flips[0], transpose_b: flips[1] };
+        let inputs: Vec<Tensor> = [a, b].into_iter().chain(addend.map(|dims| source.floats(&dims, of))).collect();
+        same(&op, &inputs)?;
+    }
+
+    #[test]
+    fn products_of_bytes_of_any_size_and_sign(
+        [m, k, n] in sizes(),
+        signs in any::<[bool; 2]>(),
+        zeros in any::<[u8; 2]>(),
+        stack in prop_oneof![2 => Just(None), 1 => (1u32..3).prop_map(Some)],
+        seed in any::<u64>(),
+    ) {
+        let mut source = Source::new(seed);
+        let mut bytes = |signed: bool, dims: [u32; 2]| {
+            let dims: Vec<u32> = stack.into_iter().chain(dims).collect();
+            source.tensor(if signed { Dtype::I8 } else { Dtype::U8 }, &dims, Numbers::Moderate)
+        };
+        let inputs = [bytes(signs[0], [m, k]), bytes(signs[1], [k, n])];
+        let [a_zero, b_zero] = [0, 1].map(|of| match signs[of] {
+            true => i32::from(zeros[of].cast_signed()),
+            false => i32::from(zeros[of]),
+        });
+        same(&Op::MatMulInteger { a_zero, b_zero }, &inputs)?;
+    }
+
+    #[test]
+    fn attention_of_any_size_with_and_without_a_mask(
+        [len, keys, depth, width] in prop::array::uniform4(prop_oneof![5 => 1u32..20, 1 => 90u32..200]),
+        outer in prop::sample::select(vec![[1u32, 1, 1], [3, 3, 3], [3, 1, 1], [1, 3, 1], [1, 1, 3], [3, 3, 1]]),
+        mask in prop::sample::select(vec![0usize, 0, 0, 1, 2]),
+        of in numbers(),
+        seed in any::<u64>(),
+    ) {
+        let mut source = Source::new(seed);
+        let mut inputs = vec![
+            source.floats(&[outer[0], len, depth], of),
+            source.floats(&[outer[1], keys, depth], of),
+            source.floats(&[outer[2], keys, width], of),
+        ];
+        match mask {
+            0 => {}
+            1 => inputs.push(source.floats(&[keys], of)),
+            _ => inputs.push(source.floats(&[len, keys], of)),
+        }
+        same(&Op::Attention { scale: 0.25.into() }, &inputs)?;
+    }
 
     #[test]
     fn convolutions_and_pools_of_any_window(

@@ -16,6 +16,7 @@ pub mod stack;
 mod state;
 pub mod suite;
 pub mod targets;
+pub mod tensor;
 pub mod value;
 pub mod wasi;
 

@@ -8,7 +8,7 @@ use crate::{
     nan,
     program::{self, Size},
     rng::Rng,
-    smith, stack, state, wasi,
+    smith, stack, state, tensor, wasi,
 };
 use std::{fs, path::PathBuf};
 
@@ -29,12 +29,14 @@ pub enum Target {
     State,
     /// Hostile calls of preview1.
     Wasi,
+    /// Graphs of tensor operations, whole and damaged: refused, or the oracle's bits.
+    Tensor,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan, Self::State, Self::Wasi];
+    pub const ALL: [Self; 8] =
+        [Self::Rewrite, Self::Differential, Self::Fuel, Self::Stack, Self::Nan, Self::State, Self::Wasi, Self::Tensor];
 
     /// Its name on the command line and of its folders.
     #[must_use]
@@ -47,6 +49,7 @@ impl Target {
             Self::Nan => "nan",
             Self::State => "state",
             Self::Wasi => "wasi",
+            Self::Tensor => "tensor",
         }
     }
 
@@ -62,7 +65,9 @@ impl Target {
         match self {
             Self::Rewrite => mutated(seed),
             Self::State => state::case(seed),
-            Self::Differential | Self::Fuel | Self::Stack | Self::Nan | Self::Wasi => seed.to_le_bytes().to_vec(),
+            Self::Differential | Self::Fuel | Self::Stack | Self::Nan | Self::Wasi | Self::Tensor => {
+                seed.to_le_bytes().to_vec()
+            }
         }
     }
 
@@ -88,6 +93,7 @@ impl Target {
             Self::Stack => stack::random(seed),
             Self::Nan => nan::check(seed).map(|()| Stats { modules: 1, ..Stats::default() }),
             Self::Wasi => wasi::check(seed),
+            Self::Tensor => tensor::check(seed),
         }
     }
 

@@ -169,12 +169,17 @@ fn by_rows(from: &[f32], len: usize, act: impl Fn(&[f32], &mut [f32]) + Sync) ->
     Data::F32(room::filled(from.len(), step, |at, to| act(&from[at..at + to.len()], to)))
 }
 
+/// Of rows of `len` that lie together.
+pub(super) fn softmax_of(level: Level, from: &[f32], to: &mut [f32], len: usize) {
+    match level.fuses() {
+        true => softmax_rows::<true>(level, from, to, len),
+        false => softmax_rows::<false>(level, from, to, len),
+    }
+}
+
 pub(super) fn softmax(level: Level, x: &Tensor, axis: usize) -> Data {
     let lines = Lines::of(x, axis);
-    let act = |from: &[f32], to: &mut [f32]| match level.fuses() {
-        true => softmax_rows::<true>(level, from, to, lines.len),
-        false => softmax_rows::<false>(level, from, to, lines.len),
-    };
+    let act = |from: &[f32], to: &mut [f32]| softmax_of(level, from, to, lines.len);
     let rows = lines.as_rows(x.floats());
     let Data::F32(made) = by_rows(&rows, lines.len, act) else { unreachable!("made as f32") };
     Data::F32(lines.back(made))

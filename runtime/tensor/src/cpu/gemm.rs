@@ -4,10 +4,10 @@
 //! sums of a block begin with what the blocks before it left in `C`, so that the order over `k` stays one.
 
 use super::{
-    Level, Packed, along, elementwise, moves, room,
+    Level, Packed, elementwise, moves,
     simd::{Kind, leveled},
 };
-use crate::{Data, Tensor, number};
+use crate::{Data, Halt, Tensor, number};
 use rayon::prelude::*;
 use samebit_spec::tensor::{Dtype, Op, Shape, TensorType};
 
@@ -16,7 +16,7 @@ const DEPTH: usize = 384;
 /// Rows of the left operand that stay in the second cache: whole tiles of any height.
 const BLOCK: usize = 96;
 /// Rows of which each thread should have some tiles: a multiple of the heights of tiles.
-const TALL: usize = 24;
+pub(super) const TALL: usize = 24;
 /// Products below this many multiplications are not worth a second thread.
 const PARALLEL_MACS: usize = 1 << 18;
 /// Operands with fewer elements are packed anew each time.
@@ -29,12 +29,14 @@ fn width(level: Level) -> usize {
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => NARROW,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => WIDE,
+        Kind::Avx512 | Kind::Avx512Vnni => WIDE,
     }
 }
 
 const NARROW: usize = 16;
 const WIDE: usize = 32;
+/// Numbers of a line of the caches, on the processors that are common.
+const LINE: usize = 16;
 
 /// A right operand in blocks of [`DEPTH`] steps over `k`, each block as panels of some columns: `[depth, width]`, padded
 /// with zeros.
@@ -46,14 +48,54 @@ pub struct Columns {
     width: usize,
     /// Whether it was given as `[n, k]`.
     turned: bool,
-    blocks: Vec<f32>,
+    blocks: Panels,
 }
 
 impl Columns {
-    fn new(level: Level, from: &Matrix<'_>) -> Self {
+    pub(super) fn new(level: Level, from: &Matrix<'_>) -> Self {
         let width = width(level);
-        let blocks = (0..from.k).step_by(DEPTH).flat_map(|start| from.block(width, start)).collect();
+        let padded = from.n.next_multiple_of(width);
+        let mut blocks = Panels::new(padded * from.k);
+        for start in (0..from.k).step_by(DEPTH) {
+            let depth = DEPTH.min(from.k - start);
+            from.fill(level, start, &mut blocks[start * padded..(start + depth) * padded]);
+        }
         Self { k: from.k, n: from.n, width, turned: from.turned, blocks }
+    }
+
+    /// Bytes of the layout of a right operand `[k, n]`.
+    fn bytes(level: Level, [k, n]: [usize; 2]) -> u64 {
+        (k * n.next_multiple_of(width(level)) * size_of::<f32>()) as u64
+    }
+}
+
+/// Numbers that begin with a line of the caches: a load across two of them takes twice as long.
+#[derive(Debug)]
+struct Panels {
+    held: Vec<f32>,
+    first: usize,
+    len: usize,
+}
+
+impl Panels {
+    /// Zeros.
+    fn new(len: usize) -> Self {
+        let held = vec![0.0f32; len + LINE];
+        let first = held.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Self { held, first, len }
+    }
+}
+
+impl core::ops::Deref for Panels {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.held[self.first..self.first + self.len]
+    }
+}
+
+impl core::ops::DerefMut for Panels {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.held[self.first..self.first + self.len]
     }
 }
 
@@ -66,28 +108,18 @@ pub(super) struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// The steps from `start` on, as panels.
-    fn block(&self, width: usize, start: usize) -> Vec<f32> {
-        let (k, n) = (self.k, self.n);
+    /// The steps from `start` on as panels, in a room of zeros that they fill but for the padding.
+    fn fill(&self, level: Level, start: usize, panels: &mut [f32]) {
+        let (k, n, width) = (self.k, self.n, width(level));
         let depth = DEPTH.min(k - start);
-        let mut panels = vec![0.0; n.div_ceil(width) * width * depth];
         let fill = |(at, panel): (usize, &mut [f32])| {
             let first = at * width;
             let own = width.min(n - first);
             if self.turned {
-                for column in 0..own {
-                    let source = &self.data[(first + column) * k + start..][..depth];
-                    for (to, from) in panel[column..].iter_mut().step_by(width).zip(source) {
-                        *to = number::factor(*from);
-                    }
-                }
+                // Some steps at a time, so that the lines they go to stay in the first cache.
+                turn(level, &self.data[first * k + start..], k, own, width, panel);
             } else {
-                let rows = self.data[start * n + first..].chunks(n);
-                for (to, from) in panel.chunks_exact_mut(width).zip(rows) {
-                    for (to, from) in to.iter_mut().zip(&from[..own]) {
-                        *to = number::factor(*from);
-                    }
-                }
+                strip(level, &self.data[start * n + first..], n, own, width, panel);
             }
         };
         if depth * n >= 1 << 16 {
@@ -95,7 +127,37 @@ impl Matrix<'_> {
         } else {
             panels.chunks_mut(depth * width).enumerate().for_each(fill);
         }
-        panels
+    }
+}
+
+leveled! {
+    /// Rows as the rows of a panel, factors flushed: the first `own` numbers of each.
+    fn strip(from: &[f32], stride: usize, own: usize, width: usize, panel: &mut [f32]) {
+        for (to, from) in panel.chunks_exact_mut(width).zip(from.chunks(stride)) {
+            for (to, from) in to.iter_mut().zip(&from[..own]) {
+                *to = number::factor(*from);
+            }
+        }
+    }
+}
+
+leveled! {
+    /// Rows as the columns of a panel, factors flushed: `own` rows, some steps at a time, so that what they become stays in
+    /// the first cache.
+    fn turn(from: &[f32], stride: usize, own: usize, width: usize, panel: &mut [f32]) {
+        for (block, panel) in panel.chunks_mut(LINE * width).enumerate() {
+            for column in 0..own {
+                let source = &from[column * stride + block * LINE..];
+                let mut line = [0.0; LINE];
+                let len = LINE.min(panel.len() / width);
+                for (to, from) in line.iter_mut().zip(&source[..len]) {
+                    *to = number::factor(*from);
+                }
+                for (to, from) in panel.chunks_exact_mut(width).zip(line) {
+                    to[column] = from;
+                }
+            }
+        }
     }
 }
 
@@ -109,19 +171,24 @@ pub(super) enum Right<'a> {
 }
 
 leveled! {
-    /// Adds the steps of `panel` to one tile; `rows` are of the left operand and as long.
+    /// Adds the steps of `panel` to one tile; `rows` are of the left operand and as long. What comes `ahead` is fetched on
+    /// the way.
     fn tile<const ROWS: usize, const COLUMNS: usize>(
         rows: &[&[f32]; ROWS],
         panel: &[f32],
-        sums: &mut [[f32; COLUMNS]; ROWS],
+        ahead: &[f32],
+        sums: &mut Sums<ROWS, COLUMNS>,
     ) {
         let (steps, _) = panel.as_chunks::<COLUMNS>();
         let mut lines = [&[][..]; ROWS];
         for (line, row) in lines.iter_mut().zip(rows) {
             *line = &row[..steps.len()];
         }
-        let mut held = *sums;
+        let mut held = sums.0;
+        let pace = ahead.len() / steps.len().max(1);
         for (k, right) in steps.iter().enumerate() {
+            fetch(ahead, k * pace);
+            fetch(ahead, k * pace + LINE);
             for (line, sums) in lines.iter().zip(&mut held) {
                 let left = line[k];
                 for (sum, right) in sums.iter_mut().zip(right) {
@@ -129,8 +196,25 @@ leveled! {
                 }
             }
         }
-        *sums = held;
+        sums.0 = held;
     }
+}
+
+/// The sums of a tile.
+#[repr(align(64))]
+pub(super) struct Sums<const ROWS: usize, const COLUMNS: usize>([[f32; COLUMNS]; ROWS]);
+
+/// Asks for the line of a place, so that it is near when it is read.
+#[inline(always)]
+fn fetch(ahead: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "a hint to the processor")]
+    // SAFETY: SSE, which every processor of the architecture has; a hint reads nothing and traps at no address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T1 }>(ahead.as_ptr().wrapping_add(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (ahead, at);
 }
 
 leveled! {
@@ -152,6 +236,19 @@ struct Steps {
     k: usize,
 }
 
+/// What becomes of a whole sum: `alpha` times it, then a number of its column added.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// Nothing for 1.
+    pub(super) alpha: Option<f32>,
+    /// As many as there are columns, up to whole panels; none for nothing.
+    pub(super) bias: &'a [f32],
+}
+
+impl Finish<'_> {
+    pub(super) const NONE: Self = Finish { alpha: None, bias: &[] };
+}
+
 /// Some columns of `C` and their panels.
 struct Target<'a> {
     c: &'a mut [f32],
@@ -159,6 +256,8 @@ struct Target<'a> {
     stride: usize,
     /// Panels of the right operand, `[depth, width]` each.
     panels: &'a [f32],
+    finish: Finish<'a>,
+    halt: &'a Halt<'a>,
 }
 
 /// Adds some steps of the rows of `a` (`[m, k]`) times the panels to the target.
@@ -179,14 +278,22 @@ fn block(level: Level, a: &[f32], steps: Steps, target: &mut Target<'_>) {
 }
 
 /// Rows of a block from one place on, as many as a tile takes, times a panel: how many they were.
-type TileRow = fn(Level, Steps, &[f32], &[f32], Corner, &mut [f32]) -> usize;
+type TileRow = fn(Level, Steps, &[f32], Side<'_>, Corner<'_>, &mut [f32]) -> usize;
+
+/// A panel, and the part of the next one to fetch meanwhile.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    panel: &'a [f32],
+    next: &'a [f32],
+}
 
 /// Where a tile lies in its block of `C`.
 #[derive(Clone, Copy)]
-struct Corner {
+struct Corner<'a> {
     top: usize,
     column: usize,
     stride: usize,
+    finish: Finish<'a>,
 }
 
 /// `tall` says which tile suits so many rows that are left: a tile's unused rows cost as much as its used ones.
@@ -198,17 +305,23 @@ fn tiles<const COLUMNS: usize>(
     tall: impl Fn(usize) -> TileRow,
 ) {
     let Steps { start, depth, k } = steps;
-    let stride = target.stride;
+    let (stride, finish) = (target.stride, target.finish);
     let mut flushed = vec![0.0; BLOCK.min(a.len() / k) * depth];
     for (rows, c) in a.chunks(BLOCK * k).zip(target.c.chunks_mut(BLOCK * stride)) {
         let height = rows.len() / k;
         let flushed = &mut flushed[..height * depth];
         copy(level, rows, k, start, depth, flushed);
-        for (panel, right) in target.panels.chunks_exact(depth * COLUMNS).enumerate() {
-            let column = panel * COLUMNS;
+        let mut panels = target.panels.chunks_exact(depth * COLUMNS).enumerate().peekable();
+        while let Some((at, panel)) = panels.next() {
+            if target.halt.asked() {
+                return;
+            }
+            let next = panels.peek().map_or(&[][..], |(_, next)| next);
+            let column = at * COLUMNS;
             let mut top = 0;
             while top < height {
-                top += tall(height - top)(level, steps, flushed, right, Corner { top, column, stride }, c);
+                let corner = Corner { top, column, stride, finish };
+                top += tall(height - top)(level, steps, flushed, Side { panel, next }, corner, c);
             }
         }
     }
@@ -218,80 +331,127 @@ fn tile_row<const ROWS: usize, const COLUMNS: usize>(
     level: Level,
     Steps { start, depth, k }: Steps,
     flushed: &[f32],
-    right: &[f32],
-    Corner { top, column, stride }: Corner,
+    Side { panel, next }: Side<'_>,
+    Corner { top, column, stride, finish }: Corner<'_>,
     c: &mut [f32],
 ) -> usize {
     let width = COLUMNS.min(stride - column);
-    let count = ROWS.min(flushed.len() / depth - top);
+    let height = flushed.len() / depth;
+    let count = ROWS.min(height - top);
     let mut lines = [&[][..]; ROWS];
     for (row, line) in lines.iter_mut().enumerate() {
         // Rows that are not there repeat the last one; what they give is dropped.
         let row = top + row.min(count - 1);
         *line = &flushed[row * depth..(row + 1) * depth];
     }
-    let mut sums = [[0.0; COLUMNS]; ROWS];
+    let mut sums = Sums([[0.0; COLUMNS]; ROWS]);
     let places = (0..count).map(|row| (top + row) * stride + column);
     if start > 0 {
-        for (sums, at) in sums.iter_mut().zip(places.clone()) {
-            sums[..width].copy_from_slice(&c[at..at + width]);
+        for (sums, at) in sums.0.iter_mut().zip(places.clone()) {
+            match c[at..at + width].first_chunk::<COLUMNS>() {
+                Some(whole) => *sums = *whole,
+                None => sums[..width].copy_from_slice(&c[at..at + width]),
+            }
         }
     }
-    tile(level, &lines, right, &mut sums);
+    // Each tile of a panel fetches its share of the next one.
+    let share = |row: usize| next.len() / height * row;
+    tile(level, &lines, panel, &next[share(top)..share(top + count)], &mut sums);
     if start + depth == k {
-        canonical(level, &mut sums);
+        let bias = finish.bias.get(column..).and_then(<[f32]>::first_chunk::<COLUMNS>);
+        match (finish.alpha, bias) {
+            (None, None) => canonical(level, &mut sums),
+            (alpha, bias) => finished(level, &mut sums, alpha.unwrap_or(1.0), bias.unwrap_or(&[-0.0; COLUMNS])),
+        }
     }
-    for (sums, at) in sums.iter().zip(places) {
-        c[at..at + width].copy_from_slice(&sums[..width]);
+    for (sums, at) in sums.0.iter().zip(places) {
+        let to = &mut c[at..at + width];
+        match to.first_chunk_mut::<COLUMNS>() {
+            Some(whole) => *whole = *sums,
+            None => to.copy_from_slice(&sums[..width]),
+        }
     }
     count
 }
 
 leveled! {
     /// The end of a sum: one NaN.
-    fn canonical<const ROWS: usize, const COLUMNS: usize>(sums: &mut [[f32; COLUMNS]; ROWS]) {
-        for sum in sums.as_flattened_mut() {
+    fn canonical<const ROWS: usize, const COLUMNS: usize>(sums: &mut Sums<ROWS, COLUMNS>) {
+        for sum in sums.0.as_flattened_mut() {
             *sum = number::canon(*sum);
         }
     }
 }
 
-/// `[m, k] x [k, n] -> [m, n]`, on the threads of the current pool. `c` begins as zeros.
-pub(super) fn multiply(level: Level, a: &[f32], b: Right<'_>, c: &mut [f32]) {
-    let (k, n) = match b {
-        Right::Kept(columns) => (columns.k, columns.n),
-        Right::Given(matrix) => (matrix.k, matrix.n),
-    };
-    if c.is_empty() || k == 0 {
-        // An empty sum is zero.
-        return;
-    }
-    let padded = n.div_ceil(width(level)) * width(level);
-    for start in (0..k).step_by(DEPTH) {
-        let steps = Steps { start, depth: DEPTH.min(k - start), k };
-        match b {
-            Right::Kept(columns) => {
-                debug_assert_eq!(columns.width, width(level));
-                let panels = &columns.blocks[start * padded..(start + steps.depth) * padded];
-                share(level, a, panels, steps, n, c);
+leveled! {
+    /// The end of a sum that is multiplied and added to. A product with 1 and a sum with `-0` change nothing.
+    fn finished<const ROWS: usize, const COLUMNS: usize>(
+        sums: &mut Sums<ROWS, COLUMNS>,
+        alpha: f32,
+        bias: &[f32; COLUMNS],
+    ) {
+        for sums in &mut sums.0 {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum = number::add(number::mul(alpha, *sum), *bias);
             }
-            Right::Given(matrix) => share(level, a, &matrix.block(width(level), start), steps, n, c),
         }
     }
 }
 
+/// `[m, k] x [k, n] -> [m, n]`, on the threads of the current pool. What `c` holds before is of no meaning, unless `k` is 0.
+pub(super) fn multiply(level: Level, halt: &Halt<'_>, a: &[f32], b: Right<'_>, finish: Finish<'_>, c: &mut [f32]) {
+    let (k, n) = match b {
+        Right::Kept(columns) => (columns.k, columns.n),
+        Right::Given(matrix) => (matrix.k, matrix.n),
+    };
+    if c.is_empty() {
+        return;
+    }
+    if k == 0 {
+        // Empty sums are zeros.
+        for row in c.chunks_mut(n) {
+            for (at, sum) in row.iter_mut().enumerate() {
+                let bias = finish.bias.get(at).map_or(-0.0, |bias| *bias);
+                *sum = number::add(number::mul(finish.alpha.unwrap_or(1.0), 0.0), bias);
+            }
+        }
+        return;
+    }
+    let padded = n.next_multiple_of(width(level));
+    let mut room = Panels::new(if matches!(b, Right::Given(_)) { padded * DEPTH.min(k) } else { 0 });
+    for start in (0..k).step_by(DEPTH) {
+        let steps = Steps { start, depth: DEPTH.min(k - start), k };
+        let panels = match b {
+            Right::Kept(columns) => {
+                debug_assert_eq!(columns.width, width(level));
+                &columns.blocks[start * padded..(start + steps.depth) * padded]
+            }
+            Right::Given(matrix) => {
+                let room = &mut room[..padded * steps.depth];
+                if start > 0 {
+                    room.fill(0.0);
+                }
+                matrix.fill(level, start, room);
+                room
+            }
+        };
+        share(level, a, steps, Target { c: &mut *c, stride: n, panels, finish, halt });
+    }
+}
+
 /// Gives each thread some rows of `C`, or some columns when there are few rows.
-fn share(level: Level, a: &[f32], panels: &[f32], steps: Steps, n: usize, c: &mut [f32]) {
-    let k = steps.k;
-    let m = c.len() / n;
+fn share(level: Level, a: &[f32], steps: Steps, mut whole: Target<'_>) {
+    let (k, n) = (steps.k, whole.stride);
+    let m = whole.c.len() / n;
     let threads = rayon::current_num_threads();
     if threads == 1 || m * steps.depth * n < PARALLEL_MACS {
-        return block(level, a, steps, &mut Target { c, stride: n, panels });
+        return block(level, a, steps, &mut whole);
     }
+    let Target { c, panels, finish, halt, .. } = whole;
     if m >= threads * TALL {
         let rows = (m / threads).next_multiple_of(TALL).min(BLOCK);
         let parts = c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k));
-        return parts.for_each(|(c, a)| block(level, a, steps, &mut Target { c, stride: n, panels }));
+        return parts.for_each(|(c, a)| block(level, a, steps, &mut Target { c, stride: n, panels, finish, halt }));
     }
     let width = width(level);
     let step = n.div_ceil(width).div_ceil(threads);
@@ -301,9 +461,10 @@ fn share(level: Level, a: &[f32], panels: &[f32], steps: Steps, n: usize, c: &mu
         .map(|(at, panels)| {
             let left = at * step * width;
             let stride = (step * width).min(n - left);
+            let finish = Finish { bias: finish.bias.get(left..).unwrap_or_default(), ..finish };
             // The sums so far, in a room of their own.
             let mut part: Vec<f32> = c.chunks(n).flat_map(|row| row[left..left + stride].iter().copied()).collect();
-            block(level, a, steps, &mut Target { c: &mut part, stride, panels });
+            block(level, a, steps, &mut Target { c: &mut part, stride, panels, finish, halt });
             (left, stride, part)
         })
         .collect();
@@ -315,22 +476,30 @@ fn share(level: Level, a: &[f32], panels: &[f32], steps: Steps, n: usize, c: &mu
 }
 
 /// Multiplies by one matrix, whose layout is kept with the tensor when it is of some size and hardly padded.
-fn by_matrix(level: Level, rows: &[f32], b: &Tensor, [k, n]: [usize; 2], turned: bool, c: &mut [f32]) {
-    let data = widened(level, b);
-    let matrix = Matrix { data: &data, k, n, turned };
+fn by_matrix(
+    level: Level,
+    halt: &Halt<'_>,
+    rows: &[f32],
+    b: &Tensor,
+    matrix: &Matrix<'_>,
+    finish: Finish<'_>,
+    c: &mut [f32],
+) {
+    let Matrix { k, n, turned, .. } = *matrix;
     let padded = n.next_multiple_of(width(level));
     if k * n >= KEPT_ELEMENTS
         && padded - n <= n / 4
-        && let Packed::Floats(kept) = b.packed(|| Packed::Floats(Columns::new(level, &matrix)))
+        && let Some(Packed::Floats(kept)) =
+            b.packed(Columns::bytes(level, [k, n]), || Packed::Floats(Columns::new(level, matrix)))
         && kept.turned == turned
         && (kept.k, kept.n, kept.width) == (k, n, width(level))
     {
-        return multiply(level, rows, Right::Kept(kept), c);
+        return multiply(level, halt, rows, Right::Kept(kept), finish, c);
     }
-    multiply(level, rows, Right::Given(&matrix), c);
+    multiply(level, halt, rows, Right::Given(matrix), finish, c);
 }
 
-fn widened(level: Level, x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
+pub(super) fn widened(level: Level, x: &Tensor) -> std::borrow::Cow<'_, [f32]> {
     match x.data() {
         Data::F16(_) => match elementwise::cast(level, x, Dtype::F32) {
             Data::F32(data) => data.into(),
@@ -372,7 +541,7 @@ impl Stack {
     }
 }
 
-pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
+pub(super) fn matmul(level: Level, halt: &Halt<'_>, a: &Tensor, b: &Tensor, shape: &Shape) -> Data {
     let (left, right) = (&a.of().shape, &b.of().shape);
     let ([.., m, k], [.., n]) = (left.dims(), right.dims()) else { unreachable!("checked") };
     let [m, k, n] = [*m, *k, *n].map(|len| len as usize);
@@ -380,19 +549,21 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, shape: &Shape) -> Dat
     let rows = widened(level, a);
     if right.rank() == 2 {
         // One right operand for the whole stack: one tall product.
-        by_matrix(level, &rows, b, [k, n], false, &mut c);
+        let data = widened(level, b);
+        by_matrix(level, halt, &rows, b, &Matrix { data: &data, k, n, turned: false }, Finish::NONE, &mut c);
         return Data::F32(c);
     }
     let columns = widened(level, b);
-    products(level, &rows, &columns, [m, k, n], &[Stack::of(shape, left), Stack::of(shape, right)], false, &mut c);
+    let picks = [Stack::of(shape, left), Stack::of(shape, right)];
+    products(level, halt, [&rows, &columns], [m, k, n], &picks, false, &mut c);
     Data::F32(c)
 }
 
 /// A stack of products; `picks` say which matrices each of them takes.
-fn products(
+pub(super) fn products(
     level: Level,
-    a: &[f32],
-    b: &[f32],
+    halt: &Halt<'_>,
+    [a, b]: [&[f32]; 2],
     [m, k, n]: [usize; 3],
     picks: &[Stack; 2],
     turned: bool,
@@ -404,7 +575,8 @@ fn products(
     let one = |(at, c): (usize, &mut [f32])| {
         let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
         let matrix = Matrix { data: &b[right * k * n..(right + 1) * k * n], k, n, turned };
-        multiply(level, &a[left * m * k..(left + 1) * m * k], Right::Given(&matrix), c);
+        let rows = &a[left * m * k..(left + 1) * m * k];
+        multiply(level, halt, rows, Right::Given(&matrix), Finish::NONE, c);
     };
     if c.len() * k >= PARALLEL_MACS {
         c.par_chunks_mut(m * n).enumerate().for_each(one);
@@ -415,6 +587,7 @@ fn products(
 
 pub(super) fn gemm(
     level: Level,
+    halt: &Halt<'_>,
     inputs: &[&Tensor],
     [alpha, beta]: [f32; 2],
     [flip_a, flip_b]: [bool; 2],
@@ -426,86 +599,22 @@ pub(super) fn gemm(
     let rows: std::borrow::Cow<'_, [f32]> =
         if flip_a { moves::turned(inputs[0].floats(), k, m).into() } else { inputs[0].floats().into() };
     let mut c = vec![0.0; m * n];
-    by_matrix(level, &rows, inputs[1], [k, n], flip_b, &mut c);
-    if alpha.to_bits() != 1f32.to_bits() {
-        elementwise::scale(level, &mut c, alpha);
+    // `beta c` of 1 is `c` as a number, and `add` reads it as one.
+    let scaled = |x: &f32| if beta.to_bits() == 1f32.to_bits() { *x } else { number::mul(beta, *x) };
+    let addend = inputs.get(2).map(|addend| addend.floats());
+    // One number for each column can be added to a tile at its end.
+    let by_column =
+        |addend: &&[f32]| addend.len() == n && inputs[2].dims().last().is_some_and(|last| *last as usize == n);
+    let mut bias: Vec<f32> = addend.filter(by_column).into_iter().flatten().map(scaled).collect();
+    let added = !bias.is_empty();
+    if added {
+        bias.resize(n.next_multiple_of(width(level)), 0.0);
     }
-    let Some(addend) = inputs.get(2) else { return Data::F32(c) };
+    let alpha = (alpha.to_bits() != 1f32.to_bits()).then_some(alpha);
+    let matrix = Matrix { data: inputs[1].floats(), k, n, turned: flip_b };
+    by_matrix(level, halt, &rows, inputs[1], &matrix, Finish { alpha, bias: &bias }, &mut c);
+    let Some(addend) = addend.filter(|_| !added) else { return Data::F32(c) };
     let product = Tensor::made(of.clone(), Data::F32(c));
-    if beta.to_bits() == 1f32.to_bits() {
-        // `beta c` is `c` as a number, and `Add` reads it as one.
-        return elementwise::two(level, &Op::Add, &product, addend, &of.shape);
-    }
-    let scaled = addend.floats().iter().map(|x| number::mul(beta, *x)).collect();
-    let scaled = Tensor::made(addend.of().clone(), Data::F32(scaled));
-    elementwise::two(level, &Op::Add, &product, &scaled, &of.shape)
-}
-
-pub(super) fn attention(level: Level, inputs: &[&Tensor], scale: f32, shape: &Shape) -> Data {
-    let [query, key, value] = [inputs[0], inputs[1], inputs[2]];
-    let ([.., len, depth], [.., keys, _]) = (query.dims(), key.dims()) else { unreachable!("checked") };
-    let [len, depth, keys] = [*len, *depth, *keys].map(|len| len as usize);
-    let flipped = {
-        let mut dims = key.dims().to_vec();
-        let rank = dims.len();
-        dims.swap(rank - 1, rank - 2);
-        TensorType { dtype: Dtype::F32, shape: Shape::new(&dims).expect("the same elements") }
-    };
-    let of = samebit_spec::tensor::infer(&Op::MatMul, &[query.of(), &flipped]).expect("checked").remove(0);
-    let mut scores = vec![0.0; usize::try_from(of.shape.elements()).expect("below 2^31")];
-    let picks = [Stack::of(&of.shape, &query.of().shape), Stack::of(&of.shape, &key.of().shape)];
-    products(level, query.floats(), key.floats(), [len, depth, keys], &picks, true, &mut scores);
-    elementwise::scale(level, &mut scores, scale);
-    let mut scores = Tensor::made(of.clone(), Data::F32(scores));
-    if let Some(mask) = inputs.get(3) {
-        scores = Tensor::made(of.clone(), elementwise::two(level, &Op::Add, &scores, mask, &of.shape));
-    }
-    let weights = along::softmax(level, &scores, of.shape.rank() - 1);
-    let weights = Tensor::made(of, weights);
-    matmul(level, &weights, value, shape)
-}
-
-leveled! {
-    /// Pairs that lie half a row apart.
-    fn rotate(row: &[f32], cos: &[f32], sin: &[f32], to: &mut [f32]) {
-        let (a, b) = row.split_at(cos.len());
-        let (to_a, to_b) = to.split_at_mut(cos.len());
-        for ((a, b), ((cos, sin), (to_a, to_b))) in a.iter().zip(b).zip(cos.iter().zip(sin).zip(to_a.iter_mut().zip(to_b))) {
-            *to_a = number::sub(number::mul(*a, *cos), number::mul(*b, *sin));
-            *to_b = number::add(number::mul(*a, *sin), number::mul(*b, *cos));
-        }
-    }
-}
-
-leveled! {
-    /// Pairs of neighbours.
-    fn rotate_neighbours(row: &[f32], cos: &[f32], sin: &[f32], to: &mut [f32]) {
-        let (pairs, _) = row.as_chunks::<2>();
-        let (to, _) = to.as_chunks_mut::<2>();
-        for (([a, b], to), (cos, sin)) in pairs.iter().zip(to).zip(cos.iter().zip(sin)) {
-            *to = [
-                number::sub(number::mul(*a, *cos), number::mul(*b, *sin)),
-                number::add(number::mul(*a, *sin), number::mul(*b, *cos)),
-            ];
-        }
-    }
-}
-
-pub(super) fn rotary(level: Level, inputs: &[&Tensor], interleaved: bool) -> Data {
-    let [x, cos, sin] = [inputs[0], inputs[1], inputs[2]].map(Tensor::floats);
-    let [.., len, width] = *inputs[0].dims() else { unreachable!("checked") };
-    let (len, width) = (len as usize, width as usize);
-    let half = width / 2;
-    let step = (room::STEP / width).max(1) * width;
-    Data::F32(room::filled(x.len(), step, |at, to| {
-        for (row, (to, from)) in to.chunks_exact_mut(width).zip(x[at..].chunks_exact(width)).enumerate() {
-            let angles = (at / width + row) % len * half;
-            let (cos, sin) = (&cos[angles..angles + half], &sin[angles..angles + half]);
-            if interleaved {
-                rotate_neighbours(level, from, cos, sin, to);
-            } else {
-                rotate(level, from, cos, sin, to);
-            }
-        }
-    }))
+    let addend = Tensor::made(inputs[2].of().clone(), Data::F32(addend.iter().map(scaled).collect()));
+    elementwise::two(level, &Op::Add, &product, &addend, &of.shape)
 }

@@ -1,21 +1,25 @@
 //! Products of bytes: exact, modulo `2^32`, so any order gives the same bits.
 //!
-//! Two steps of `k` lie side by side as 16-bit numbers in one `i32`: x86-64 multiplies such pairs and adds the two
-//! products in one instruction since SSE2 (`pmaddwd`).
+//! Some steps of `k` lie side by side in one `i32`, as x86-64 multiplies and adds them in one instruction: two as 16-bit
+//! numbers since SSE2 (`pmaddwd`), or four as bytes where there is VNNI (`vpdpbusd`).
 
 use super::{Level, Packed, gemm::Stack, simd::Kind};
-use crate::{Data, Tensor};
+use crate::{Data, Halt, Tensor};
 use rayon::prelude::*;
 use samebit_spec::tensor::Shape;
 
-/// Rows of a tile.
-const ROWS: usize = 6;
 /// Products below this many multiplications are not worth a second thread.
 const PARALLEL_MACS: usize = 1 << 20;
 /// Operands with fewer elements are laid out anew each time.
 const KEPT_ELEMENTS: usize = 4096;
-/// Steps over `k`, in pairs, between two visits of `C`: a panel of the right operand stays in the first cache.
+/// Numbers of `i32` over `k` between two visits of `C`: a panel of the right operand stays in the first caches.
 const DEPTH: usize = 256;
+/// Rows of the left operand that stay in the second cache: whole tiles of any height.
+const BLOCK: usize = 96;
+/// Rows of a tile: as many as leave its sums in registers.
+const SHORT: usize = 6;
+/// Where a product and its sum are one instruction, more of them have to be under way.
+const TALL: usize = 12;
 
 /// Columns of a tile: two registers.
 fn width(level: Level) -> usize {
@@ -24,39 +28,85 @@ fn width(level: Level) -> usize {
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => 16,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => 32,
+        Kind::Avx512 | Kind::Avx512Vnni => 32,
     }
 }
 
-/// A right operand, zero points taken off, in blocks of [`DEPTH`] pairs of steps, each block as panels of some columns:
-/// `[pairs, width]`, padded with zeros.
+/// Steps over `k` in one `i32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// As 16-bit numbers, zero points taken off.
+    Two,
+    /// As bytes, those of the left operand unsigned, those of the right one signed; what their zero points and the change
+    /// of sign make is where the sums begin.
+    Four,
+}
+
+impl Group {
+    fn of(level: Level) -> Self {
+        match level.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => Self::Four,
+            _ => Self::Two,
+        }
+    }
+
+    /// Numbers of `i32` for so many steps.
+    fn count(self, k: usize) -> usize {
+        match self {
+            Self::Two => k.div_ceil(2),
+            Self::Four => k.div_ceil(4),
+        }
+    }
+}
+
+/// A right operand in blocks of [`DEPTH`] numbers over `k`, each block as panels of some columns: `[numbers, width]`, padded
+/// with zeros.
 #[derive(Debug)]
 pub struct Columns {
     k: usize,
     n: usize,
     width: usize,
-    zero: i32,
+    group: Group,
+    zero: i16,
+    flip: u8,
     blocks: Vec<i32>,
+    /// Of each column's bytes, where they are in fours.
+    sums: Vec<i32>,
 }
 
-/// Bytes less their zero point, as they were given.
+/// Bytes as they were given.
 #[derive(Clone, Copy)]
 struct Bytes<'a> {
     data: &'a Data,
     zero: i16,
+    /// 128 where the sign has to be changed for [`Group::Four`], else 0.
+    flip: u8,
     /// The first of them.
     first: usize,
 }
 
 impl<'a> Bytes<'a> {
-    fn new(x: &'a Tensor, zero: i32) -> Self {
-        Self { data: x.data(), zero: i16::try_from(zero).expect("checked as a byte"), first: 0 }
+    /// Of a left operand.
+    fn left(x: &'a Tensor, zero: i32) -> Self {
+        Self::new(x, zero, matches!(x.data(), Data::I8(_)))
+    }
+
+    /// Of a right operand.
+    fn right(x: &'a Tensor, zero: i32) -> Self {
+        Self::new(x, zero, matches!(x.data(), Data::U8(_)))
+    }
+
+    fn new(x: &'a Tensor, zero: i32, flips: bool) -> Self {
+        let zero = i16::try_from(zero).expect("checked as a byte");
+        Self { data: x.data(), zero, flip: if flips { 128 } else { 0 }, first: 0 }
     }
 
     fn from(self, first: usize) -> Self {
         Self { first: self.first + first, ..self }
     }
 
+    /// The byte as a number less its zero point.
     #[inline(always)]
     fn at(&self, at: usize) -> i16 {
         match self.data {
@@ -66,10 +116,61 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    /// The byte's bits, of the other sign where that is needed.
+    #[inline(always)]
+    fn bits(&self, at: usize) -> u8 {
+        self.flip
+            ^ match self.data {
+                Data::I8(data) => data[self.first + at].cast_unsigned(),
+                Data::U8(data) => data[self.first + at],
+                other => unreachable!("checked as bytes, and is {}", other.dtype()),
+            }
+    }
+
     /// Two steps in one number, the earlier one low; nothing where there is no later one.
     #[inline(always)]
     fn pair(&self, even: usize, odd: Option<usize>) -> i32 {
         i32::from(self.at(even)) & 0xffff | odd.map_or(0, |odd| i32::from(self.at(odd)) << 16)
+    }
+
+    /// The numbers of a row of `k` bytes from `start` on.
+    fn row(&self, group: Group, from: usize, k: usize, start: usize, to: &mut [i32]) {
+        if group == Group::Two {
+            for (step, to) in to.iter_mut().enumerate() {
+                let even = 2 * (start + step);
+                *to = self.pair(from + even, (even + 1 < k).then_some(from + even + 1));
+            }
+            return;
+        }
+        let first = self.first + from + 4 * start;
+        let len = (k - 4 * start).min(4 * to.len());
+        let flip = i32::from_ne_bytes([self.flip; 4]);
+        let (whole, rest) = to.split_at_mut(len / 4);
+        match self.data {
+            Data::I8(data) => {
+                let (data, _) = data[first..first + len].as_chunks::<4>();
+                for (to, from) in whole.iter_mut().zip(data) {
+                    *to = i32::from_le_bytes(from.map(i8::cast_unsigned)) ^ flip;
+                }
+            }
+            Data::U8(data) => {
+                let (data, _) = data[first..first + len].as_chunks::<4>();
+                for (to, from) in whole.iter_mut().zip(data) {
+                    *to = i32::from_le_bytes(*from) ^ flip;
+                }
+            }
+            other => unreachable!("checked as bytes, and is {}", other.dtype()),
+        }
+        if let Some(last) = rest.first_mut() {
+            let at = from + 4 * (start + len / 4);
+            *last =
+                i32::from_le_bytes(core::array::from_fn(|step| if step < len % 4 { self.bits(at + step) } else { 0 }));
+        }
+    }
+
+    /// The sum of the bytes of a row of `k`, as [`Group::Four`] has them on the left.
+    fn row_sum(&self, from: usize, k: usize) -> i32 {
+        (from..from + k).fold(0i32, |sum, at| sum.wrapping_add(self.bits(at).into()))
     }
 }
 
@@ -82,23 +183,51 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// The pairs from `start` on, as panels.
-    fn block(&self, width: usize, start: usize) -> Vec<i32> {
+    /// The numbers from `start` on, as panels.
+    fn block(&self, group: Group, width: usize, start: usize) -> Vec<i32> {
         let (k, n) = (self.k, self.n);
-        let depth = DEPTH.min(k.div_ceil(2) - start);
+        let depth = DEPTH.min(group.count(k) - start);
         let mut panels = vec![0; n.div_ceil(width) * width * depth];
         for (at, panel) in panels.chunks_exact_mut(depth * width).enumerate() {
             let first = at * width;
             let own = width.min(n - first);
             for (step, to) in panel.chunks_exact_mut(width).enumerate() {
-                let even = 2 * (start + step);
-                let (row, next) = (even * n + first, (even + 1 < k).then_some((even + 1) * n + first));
-                for (column, to) in to[..own].iter_mut().enumerate() {
-                    *to = self.bytes.pair(row + column, next.map(|next| next + column));
+                match group {
+                    Group::Two => {
+                        let even = 2 * (start + step);
+                        let (row, next) = (even * n + first, (even + 1 < k).then_some((even + 1) * n + first));
+                        for (column, to) in to[..own].iter_mut().enumerate() {
+                            *to = self.bytes.pair(row + column, next.map(|next| next + column));
+                        }
+                    }
+                    Group::Four => {
+                        let top = 4 * (start + step);
+                        for (column, to) in to[..own].iter_mut().enumerate() {
+                            let bits = |row: usize| match top + row < k {
+                                true => self.bytes.bits((top + row) * n + first + column),
+                                false => 0,
+                            };
+                            *to = i32::from_le_bytes(core::array::from_fn(bits));
+                        }
+                    }
                 }
             }
         }
         panels
+    }
+
+    /// The sum of each column's bytes, as [`Group::Four`] has them on the right.
+    fn sums(&self, group: Group) -> Vec<i32> {
+        if group == Group::Two {
+            return Vec::new();
+        }
+        let mut sums = vec![0i32; self.n];
+        for row in 0..self.k {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.wrapping_add(self.bytes.bits(row * self.n + column).cast_signed().into());
+            }
+        }
+        sums
     }
 }
 
@@ -109,8 +238,13 @@ enum Right<'a> {
     Given(Matrix<'a>),
 }
 
-/// Adds the pairs of `panel` to one tile; `rows` are of the left operand and as long.
-fn tile<const COLUMNS: usize>(level: Level, rows: &[&[i32]; ROWS], panel: &[i32], sums: &mut [[i32; COLUMNS]; ROWS]) {
+/// Adds the numbers of `panel` to one tile; `rows` are of the left operand and as long.
+fn tile<const ROWS: usize, const COLUMNS: usize>(
+    level: Level,
+    rows: &[&[i32]; ROWS],
+    panel: &[i32],
+    sums: &mut [[i32; COLUMNS]; ROWS],
+) {
     match level.0 {
         Kind::Baseline => plain(rows, panel, sums),
         // SAFETY: a `Level` of this kind exists only where the processor said that it has the instructions.
@@ -121,10 +255,18 @@ fn tile<const COLUMNS: usize>(level: Level, rows: &[&[i32]; ROWS], panel: &[i32]
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "the step into a copy for wider instructions")]
         Kind::Avx512 => unsafe { x86::avx512(rows, panel, sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "the step into a copy for wider instructions")]
+        Kind::Avx512Vnni => unsafe { x86::avx512_vnni(rows, panel, sums) },
     }
 }
 
-fn plain<const COLUMNS: usize>(rows: &[&[i32]; ROWS], panel: &[i32], sums: &mut [[i32; COLUMNS]; ROWS]) {
+fn plain<const ROWS: usize, const COLUMNS: usize>(
+    rows: &[&[i32]; ROWS],
+    panel: &[i32],
+    sums: &mut [[i32; COLUMNS]; ROWS],
+) {
     let halves = |pair: i32| ((pair << 16) >> 16, pair >> 16);
     for (step, right) in panel.as_chunks::<COLUMNS>().0.iter().enumerate() {
         for (row, sums) in rows.iter().zip(&mut *sums) {
@@ -139,16 +281,15 @@ fn plain<const COLUMNS: usize>(rows: &[&[i32]; ROWS], panel: &[i32], sums: &mut 
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::ROWS;
     use core::arch::x86_64::{
-        __m256i, __m512i, _mm256_add_epi32, _mm256_madd_epi16, _mm256_set1_epi32, _mm512_add_epi32, _mm512_madd_epi16,
-        _mm512_set1_epi32,
+        __m256i, __m512i, _mm256_add_epi32, _mm256_madd_epi16, _mm256_set1_epi32, _mm512_add_epi32,
+        _mm512_dpbusd_epi32, _mm512_madd_epi16, _mm512_set1_epi32,
     };
 
     macro_rules! tile {
-        ($name:ident, $features:literal, $vector:ty, $lanes:literal, $splat:ident, $madd:ident, $add:ident) => {
+        ($name:ident, $features:literal, $vector:ty, $lanes:literal, $splat:ident, |$sum:ident, $left:ident, $right:ident| $add:expr) => {
             #[target_feature(enable = $features)]
-            pub(super) fn $name<const COLUMNS: usize>(
+            pub(super) fn $name<const ROWS: usize, const COLUMNS: usize>(
                 rows: &[&[i32]; ROWS],
                 panel: &[i32],
                 sums: &mut [[i32; COLUMNS]; ROWS],
@@ -184,9 +325,11 @@ mod x86 {
                 for (step, [first, second]) in steps.iter().enumerate() {
                     let right = [load(first), load(second)];
                     for (line, held) in lines.iter().zip(&mut held) {
-                        let left = $splat(line[step]);
-                        held[0] = $add(held[0], $madd(left, right[0]));
-                        held[1] = $add(held[1], $madd(left, right[1]));
+                        let $left = $splat(line[step]);
+                        for (held, $right) in held.iter_mut().zip(right) {
+                            let $sum = *held;
+                            *held = $add;
+                        }
                     }
                 }
                 for (held, sums) in held.iter().zip(sums) {
@@ -198,35 +341,56 @@ mod x86 {
         };
     }
 
-    tile!(avx2, "avx2", __m256i, 8, _mm256_set1_epi32, _mm256_madd_epi16, _mm256_add_epi32);
-    tile!(avx512, "avx512f,avx512bw", __m512i, 16, _mm512_set1_epi32, _mm512_madd_epi16, _mm512_add_epi32);
+    tile!(avx2, "avx2", __m256i, 8, _mm256_set1_epi32, |sum, left, right| {
+        _mm256_add_epi32(sum, _mm256_madd_epi16(left, right))
+    });
+    tile!(avx512, "avx512f,avx512bw", __m512i, 16, _mm512_set1_epi32, |sum, left, right| {
+        _mm512_add_epi32(sum, _mm512_madd_epi16(left, right))
+    });
+    tile!(avx512_vnni, "avx512f,avx512bw,avx512vnni", __m512i, 16, _mm512_set1_epi32, |sum, left, right| {
+        _mm512_dpbusd_epi32(sum, left, right)
+    });
 }
 
-fn multiply(level: Level, a: Bytes<'_>, b: Right<'_>, [k, n]: [usize; 2], c: &mut [i32]) {
-    let width = width(level);
+/// `[m, k] x [k, n] -> [m, n]`, on the threads of the current pool; `c` begins as zeros.
+fn multiply(level: Level, halt: &Halt<'_>, a: Bytes<'_>, b: Right<'_>, [k, n]: [usize; 2], c: &mut [i32]) {
+    let (width, group) = (width(level), Group::of(level));
     let padded = n.div_ceil(width) * width;
-    let pairs = k.div_ceil(2);
-    for start in (0..pairs).step_by(DEPTH) {
-        let depth = DEPTH.min(pairs - start);
+    let numbers = group.count(k);
+    if group == Group::Four {
+        let made;
+        let (zero, sums) = match b {
+            Right::Kept(columns) => (columns.zero - i16::from(columns.flip), &columns.sums),
+            Right::Given(matrix) => {
+                made = matrix.sums(group);
+                (matrix.bytes.zero - i16::from(matrix.bytes.flip), &made)
+            }
+        };
+        begin(a, zero, sums, [k, n], c);
+    }
+    for start in (0..numbers).step_by(DEPTH) {
+        let depth = DEPTH.min(numbers - start);
         let held;
         let panels = match b {
             Right::Kept(columns) => &columns.blocks[start * padded..(start + depth) * padded],
             Right::Given(matrix) => {
-                held = matrix.block(width, start);
+                held = matrix.block(group, width, start);
                 &held[..]
             }
         };
         let part = |first: usize, c: &mut [i32]| {
-            let steps = Steps { start, depth, k, n };
-            match width {
-                8 => tiles::<8>(level, a.from(first * k), panels, steps, c),
-                16 => tiles::<16>(level, a.from(first * k), panels, steps, c),
-                _ => tiles::<32>(level, a.from(first * k), panels, steps, c),
+            let steps = Steps { group, start, depth, k, n };
+            let a = a.from(first * k);
+            match (width, group) {
+                (8, _) => tiles::<SHORT, 8>(level, halt, a, panels, steps, c),
+                (16, _) => tiles::<SHORT, 16>(level, halt, a, panels, steps, c),
+                (_, Group::Two) => tiles::<SHORT, 32>(level, halt, a, panels, steps, c),
+                (_, Group::Four) => tiles::<TALL, 32>(level, halt, a, panels, steps, c),
             }
         };
         let threads = rayon::current_num_threads();
         if threads > 1 && c.len() * depth >= PARALLEL_MACS {
-            let rows = (c.len() / n).div_ceil(threads).next_multiple_of(ROWS);
+            let rows = (c.len() / n).div_ceil(threads).next_multiple_of(TALL);
             c.par_chunks_mut(rows * n).enumerate().for_each(|(at, c)| part(at * rows, c));
         } else {
             part(0, c);
@@ -234,30 +398,49 @@ fn multiply(level: Level, a: Bytes<'_>, b: Right<'_>, [k, n]: [usize; 2], c: &mu
     }
 }
 
-/// The pairs from `start` on, `depth` of them, of rows of `k` elements.
+/// Where sums of bytes in fours begin: with `x` and `y` as they are multiplied and `p` and `q` what is to be taken off them,
+/// `sum (x - p)(y - q)` is `sum x y`, less `q sum x`, less `p sum y`, and `k p q`.
+fn begin(a: Bytes<'_>, right_off: i16, sums: &[i32], [k, n]: [usize; 2], c: &mut [i32]) {
+    let (p, q) = (i32::from(a.zero) + i32::from(a.flip), i32::from(right_off));
+    let steps = u32::try_from(k).expect("an axis is shorter than 2^31").cast_signed();
+    for (row, c) in c.chunks_mut(n).enumerate() {
+        let own = if q == 0 { 0 } else { q.wrapping_mul(a.row_sum(row * k, k)) };
+        let both = steps.wrapping_mul(p.wrapping_mul(q)).wrapping_sub(own);
+        for (to, sum) in c.iter_mut().zip(sums) {
+            *to = both.wrapping_sub(p.wrapping_mul(*sum));
+        }
+    }
+}
+
+/// The numbers from `start` on, `depth` of them, of rows of `k` elements.
 #[derive(Clone, Copy)]
 struct Steps {
+    group: Group,
     start: usize,
     depth: usize,
     k: usize,
     n: usize,
 }
 
-fn tiles<const COLUMNS: usize>(level: Level, a: Bytes<'_>, panels: &[i32], steps: Steps, c: &mut [i32]) {
-    let Steps { start, depth, k, n } = steps;
-    // Whole tiles, as many as stay in the second cache.
-    let height = 16 * ROWS;
-    let mut held = vec![0; height * depth];
-    for (block, c) in c.chunks_mut(height * n).enumerate() {
+fn tiles<const ROWS: usize, const COLUMNS: usize>(
+    level: Level,
+    halt: &Halt<'_>,
+    a: Bytes<'_>,
+    panels: &[i32],
+    steps: Steps,
+    c: &mut [i32],
+) {
+    let Steps { group, start, depth, k, n } = steps;
+    let mut held = vec![0; BLOCK.min((c.len() / n).next_multiple_of(ROWS)) * depth];
+    for (block, c) in c.chunks_mut(BLOCK * n).enumerate() {
         let rows = c.len() / n;
         for (row, to) in held.chunks_exact_mut(depth).take(rows).enumerate() {
-            let from = (block * height + row) * k;
-            for (step, to) in to.iter_mut().enumerate() {
-                let even = 2 * (start + step);
-                *to = a.pair(from + even, (even + 1 < k).then_some(from + even + 1));
-            }
+            a.row(group, (block * BLOCK + row) * k, k, start, to);
         }
         for (at, right) in panels.chunks_exact(depth * COLUMNS).enumerate() {
+            if halt.asked() {
+                return;
+            }
             let left = at * COLUMNS;
             let own = COLUMNS.min(n - left);
             for top in (0..rows).step_by(ROWS) {
@@ -268,21 +451,27 @@ fn tiles<const COLUMNS: usize>(level: Level, a: Bytes<'_>, panels: &[i32], steps
                 }
                 let mut sums = [[0; COLUMNS]; ROWS];
                 let places = (top..rows.min(top + ROWS)).map(|row| row * n + left);
-                if start > 0 {
-                    for (sums, place) in sums.iter_mut().zip(places.clone()) {
-                        sums[..own].copy_from_slice(&c[place..place + own]);
+                for (sums, place) in sums.iter_mut().zip(places.clone()) {
+                    let from = &c[place..place + own];
+                    match from.first_chunk::<COLUMNS>() {
+                        Some(whole) => *sums = *whole,
+                        None => sums[..own].copy_from_slice(from),
                     }
                 }
                 tile(level, &lines, right, &mut sums);
                 for (sums, place) in sums.iter().zip(places) {
-                    c[place..place + own].copy_from_slice(&sums[..own]);
+                    let to = &mut c[place..place + own];
+                    match to.first_chunk_mut::<COLUMNS>() {
+                        Some(whole) => *whole = *sums,
+                        None => to.copy_from_slice(&sums[..own]),
+                    }
                 }
             }
         }
     }
 }
 
-pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, zeros: [i32; 2], shape: &Shape) -> Data {
+pub(super) fn matmul(level: Level, halt: &Halt<'_>, a: &Tensor, b: &Tensor, zeros: [i32; 2], shape: &Shape) -> Data {
     let (left, right) = (&a.of().shape, &b.of().shape);
     let ([.., m, k], [.., n]) = (left.dims(), right.dims()) else { unreachable!("checked") };
     let [m, k, n] = [*m, *k, *n].map(|len| len as usize);
@@ -291,31 +480,34 @@ pub(super) fn matmul(level: Level, a: &Tensor, b: &Tensor, zeros: [i32; 2], shap
         // An empty sum is zero.
         return Data::I32(c);
     }
-    let (rows, bytes) = (Bytes::new(a, zeros[0]), Bytes::new(b, zeros[1]));
+    let (rows, bytes) = (Bytes::left(a, zeros[0]), Bytes::right(b, zeros[1]));
     let matrix = Matrix { bytes, k, n };
     if right.rank() > 2 {
         let picks = [left, right].map(|operand| Stack::of(shape, operand));
         for (at, c) in c.chunks_exact_mut(m * n).enumerate() {
             let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
             let matrix = Matrix { bytes: bytes.from(right * k * n), ..matrix };
-            multiply(level, rows.from(left * m * k), Right::Given(matrix), [k, n], c);
+            multiply(level, halt, rows.from(left * m * k), Right::Given(matrix), [k, n], c);
         }
         return Data::I32(c);
     }
-    let width = width(level);
+    let (width, group) = (width(level), Group::of(level));
+    let padded = n.next_multiple_of(width);
     let pack = || {
-        let blocks = (0..k.div_ceil(2)).step_by(DEPTH).flat_map(|start| matrix.block(width, start)).collect();
-        Packed::Bytes(Columns { k, n, width, zero: zeros[1], blocks })
+        let blocks = (0..group.count(k)).step_by(DEPTH).flat_map(|start| matrix.block(group, width, start)).collect();
+        let (zero, flip, sums) = (bytes.zero, bytes.flip, matrix.sums(group));
+        Packed::Bytes(Columns { k, n, width, group, zero, flip, blocks, sums })
     };
+    let size = (group.count(k) * padded + n) * size_of::<i32>();
     let right = if k * n >= KEPT_ELEMENTS
-        && n.next_multiple_of(width) - n <= n / 4
-        && let Packed::Bytes(kept) = b.packed(pack)
-        && (kept.k, kept.n, kept.width, kept.zero) == (k, n, width, zeros[1])
+        && padded - n <= n / 4
+        && let Some(Packed::Bytes(kept)) = b.packed(size as u64, pack)
+        && (kept.k, kept.n, kept.width, kept.group, kept.zero) == (k, n, width, group, bytes.zero)
     {
         Right::Kept(kept)
     } else {
         Right::Given(matrix)
     };
-    multiply(level, rows, right, [k, n], &mut c);
+    multiply(level, halt, rows, right, [k, n], &mut c);
     Data::I32(c)
 }

@@ -1,6 +1,6 @@
 //! Which vector instructions a kernel is compiled for. A kernel is written once, as plain loops; each level is a copy
-//! of it that the compiler may turn into wider instructions. The only unsafe code of the backend is the step into such
-//! a copy.
+//! of it that the compiler may turn into wider instructions. The step into such a copy is
+//! unsafe code; the map (`ARCHITECTURE.md`) lists what else is.
 
 /// A set of vector instructions that this processor has: there is no other way to get one than to ask it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub(super) enum Kind {
     /// AVX-512 of x86-64: its foundation and its bytes and words.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same and products of bytes in fours (VNNI).
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
 }
 
 impl Level {
@@ -28,6 +31,9 @@ impl Level {
             levels.push(Self(Kind::Avx2));
             if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw") {
                 levels.push(Self(Kind::Avx512));
+                if std::arch::is_x86_feature_detected!("avx512vnni") {
+                    levels.push(Self(Kind::Avx512Vnni));
+                }
             }
         }
         levels
@@ -53,6 +59,8 @@ impl core::fmt::Display for Level {
             Kind::Avx2 => "AVX2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => "AVX-512 VNNI",
         })
     }
 }
@@ -86,7 +94,7 @@ macro_rules! leveled {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 #[expect(unsafe_code, reason = "the step into a copy for wider instructions")]
-                $crate::cpu::simd::Kind::Avx512 => unsafe { avx512 $(::<$($const),+>)? ($($arg),*) },
+                $crate::cpu::simd::Kind::Avx512 | $crate::cpu::simd::Kind::Avx512Vnni => unsafe { avx512 $(::<$($const),+>)? ($($arg),*) },
             }
         }
     };

@@ -3,11 +3,11 @@
 
 use super::{
     Level, along, elementwise,
-    gemm::{self, Matrix, Right},
+    gemm::{self, Finish, Matrix, Right},
     room,
     simd::leveled,
 };
-use crate::{Data, Tensor, number, space::Space};
+use crate::{Data, Halt, Tensor, number, space::Space};
 use core::ops::Range;
 use rayon::prelude::*;
 use samebit_spec::tensor::{Dtype, Op, Shape, TensorType, Window};
@@ -18,7 +18,14 @@ const COLUMNS_MAX: usize = 1 << 20;
 /// With fewer maps to a group a product is not worth its columns.
 const NARROW_MAPS: usize = 4;
 
-pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: usize, shape: &Shape) -> Data {
+pub(super) fn conv(
+    level: Level,
+    halt: &Halt<'_>,
+    inputs: &[&Tensor],
+    window: &Window,
+    groups: usize,
+    shape: &Shape,
+) -> Data {
     let [x, weights] = [inputs[0], inputs[1]];
     let (channels, depth, maps) = (x.dims()[1] as usize, weights.dims()[1] as usize, weights.dims()[0] as usize);
     let space = Space::new(window, &x.dims()[2..], &shape.dims()[2..]);
@@ -32,7 +39,7 @@ pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: us
     let own = maps / groups;
     let step = (COLUMNS_MAX / inner.max(1)).clamp(1, area);
     if own < NARROW_MAPS && plane > 0 {
-        narrow(level, inputs, &space, groups, &mut made);
+        narrow(level, halt, inputs, &space, groups, &mut made);
         return biased(level, inputs, shape, made);
     }
     for (at, made) in made.chunks_exact_mut(own * area).enumerate() {
@@ -40,11 +47,14 @@ pub(super) fn conv(level: Level, inputs: &[&Tensor], window: &Window, groups: us
         let first = (batch * channels + group * depth) * plane;
         let rows = &weights.floats()[group * own * inner..(group + 1) * own * inner];
         for start in (0..area).step_by(step) {
+            if halt.asked() {
+                break;
+            }
             let count = step.min(area - start);
             let columns = space.columns(&x.floats()[first..first + depth * plane], depth, start..start + count);
             let matrix = Matrix { data: &columns, k: inner, n: count, turned: false };
             let mut part = vec![0.0; own * count];
-            gemm::multiply(level, rows, Right::Given(&matrix), &mut part);
+            gemm::multiply(level, halt, rows, Right::Given(&matrix), Finish::NONE, &mut part);
             for (to, from) in made.chunks_exact_mut(area).zip(part.chunks_exact(count)) {
                 to[start..start + count].copy_from_slice(from);
             }
@@ -129,7 +139,7 @@ leveled! {
 }
 
 /// A convolution of few maps to a group: each sum walks over its own channels, line after line.
-fn narrow(level: Level, inputs: &[&Tensor], space: &Space, groups: usize, made: &mut [f32]) {
+fn narrow(level: Level, halt: &Halt<'_>, inputs: &[&Tensor], space: &Space, groups: usize, made: &mut [f32]) {
     let [x, weights] = [inputs[0], inputs[1]];
     let (channels, depth, maps) = (x.dims()[1] as usize, weights.dims()[1] as usize, weights.dims()[0] as usize);
     let plane = space.dims[0] * space.dims[1];
@@ -141,6 +151,9 @@ fn narrow(level: Level, inputs: &[&Tensor], space: &Space, groups: usize, made: 
         let first = (batch * channels + map / (maps / groups) * depth) * plane;
         for (line, to) in made.chunks_exact_mut(space.places[1]).enumerate() {
             for channel in 0..depth {
+                if halt.asked() {
+                    return;
+                }
                 for at in 0..kernel {
                     let weight = number::factor(weights.floats()[(map * depth + channel) * kernel + at]);
                     let (run, start, step) = space.run(at % space.kernel[1]);
@@ -210,11 +223,11 @@ fn parts(space: &Space, line: usize) -> impl Iterator<Item = (usize, usize, Rang
     })
 }
 
-pub(super) fn max_pool(level: Level, x: &Tensor, window: &Window, shape: &Shape) -> Data {
+pub(super) fn max_pool(level: Level, halt: &Halt<'_>, x: &Tensor, window: &Window, shape: &Shape) -> Data {
     let space = Space::new(window, &x.dims()[2..], &shape.dims()[2..]);
     by_lines(x, &space, shape, |line, plane, to| {
         let mut keys = vec![i32::MIN; to.len()];
-        for (start, step, run) in parts(&space, line) {
+        for (start, step, run) in parts(&space, line).take_while(|_| !halt.asked()) {
             greatest(level, &plane[start..], step, &mut keys[run]);
         }
         for (to, key) in to.iter_mut().zip(keys) {
@@ -223,13 +236,20 @@ pub(super) fn max_pool(level: Level, x: &Tensor, window: &Window, shape: &Shape)
     })
 }
 
-pub(super) fn average_pool(level: Level, x: &Tensor, window: &Window, count_padding: bool, shape: &Shape) -> Data {
+pub(super) fn average_pool(
+    level: Level,
+    halt: &Halt<'_>,
+    x: &Tensor,
+    window: &Window,
+    count_padding: bool,
+    shape: &Shape,
+) -> Data {
     let space = Space::new(window, &x.dims()[2..], &shape.dims()[2..]);
     let short = |len: usize| u32::try_from(len).expect("a window of fewer than 2^31 elements");
     let wide: Vec<u32> = (0..space.places[1]).map(|place| short(space.within(1, place).len())).collect();
     by_lines(x, &space, shape, |line, plane, to| {
         to.fill(0.0);
-        for (start, step, run) in parts(&space, line) {
+        for (start, step, run) in parts(&space, line).take_while(|_| !halt.asked()) {
             add_all(level, &plane[start..], step, &mut to[run]);
         }
         if count_padding {

@@ -11,7 +11,7 @@ use std::{
 const HELP: &str = "\
 cargo xtask fuzz [TARGET] [--seconds N | --runs N] [--seed N] [--replay FILE]
 
-Targets: rewrite, differential, fuel, stack, nan, state, wasi; all in turn without one. Without a limit: 60 seconds each.
+Targets: rewrite, differential, fuel, stack, nan, state, wasi, tensor; all in turn without one. Without a limit: 60 seconds each.
 ";
 
 struct Order {
