@@ -29,8 +29,7 @@ fn has_adapter() -> bool {
 
 /// The names of all hosts of a job's runs.
 fn hosts(job: &Value) -> BTreeSet<String> {
-    let names =
-        units(job).iter().flat_map(runs).map(|run| run["name"].as_str().expect("named").to_owned());
+    let names = units(job).iter().flat_map(runs).map(|run| run["name"].as_str().expect("named").to_owned());
     names.collect()
 }
 
