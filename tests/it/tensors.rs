@@ -29,8 +29,7 @@ fn has_adapter() -> bool {
 
 /// The names of all hosts of a job's runs.
 fn hosts(job: &Value) -> BTreeSet<String> {
-    let names =
-        units(job).iter().flat_map(|unit| runs(unit)).map(|run| run["name"].as_str().expect("named").to_owned());
+    let names = units(job).iter().flat_map(runs).map(|run| run["name"].as_str().expect("named").to_owned());
     names.collect()
 }
 
@@ -55,7 +54,7 @@ fn jobs_land_on_the_adapters_that_they_ask_for_and_every_host_has_the_same_recei
         let job = submit(&[more, &["--wait"]].concat()).code(0).json();
         assert_eq!(job["standing"], "final", "{job}");
         let receipts: BTreeSet<String> =
-            units(&job).iter().flat_map(|unit| runs(unit)).map(|run| run["receipt"].to_string()).collect();
+            units(&job).iter().flat_map(runs).map(|run| run["receipt"].to_string()).collect();
         assert_eq!(receipts.len(), 1, "{job}");
         (hosts(&job), receipts)
     };
