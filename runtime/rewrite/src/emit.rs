@@ -95,25 +95,43 @@ impl Halt {
     }
 }
 
-/// Instructions of a body, with the hints about their branches.
+/// Instructions of a body, with the hints about their branches. One body after the other is written into the same memory.
 #[derive(Debug, Default)]
 pub(crate) struct Code {
     bytes: Vec<u8>,
+    /// Branches of which it is known where they nearly always go.
     hints: Vec<BranchHint>,
-    /// Blocks, loops and branches that are not the guest's own.
+    /// Blocks, loops and branches that are not the guest's own; those of the guest besides, once a body is begun.
     branches: u64,
+    /// The two ways to look at the meter, as they were written last.
+    inline: Template,
+    call: Template,
 }
 
-/// What is told of a body that was written.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// Branches of which it is known where they nearly always go.
-    pub(crate) hints: Vec<BranchHint>,
-    /// Its blocks, loops and branches.
-    pub(crate) branches: u64,
+/// How the meter is looked at, ready to be copied.
+#[derive(Debug, Default)]
+struct Template {
+    /// The local that it is written for; of no use when `bytes` are empty.
+    meter: u32,
+    bytes: Vec<u8>,
+    /// Where its branch is.
+    hint: u32,
 }
 
 impl Code {
+    /// Begins another body, which has so many blocks, loops and branches of its own, and about as many bytes as are said.
+    fn begin(&mut self, branches: u64, bytes: usize) {
+        self.bytes.clear();
+        self.bytes.reserve(bytes);
+        self.hints.clear();
+        self.branches = branches;
+    }
+
+    /// Hints about the body that was finished last.
+    pub(crate) fn hints(&mut self) -> impl ExactSizeIterator<Item = BranchHint> + '_ {
+        self.hints.drain(..)
+    }
+
     pub(crate) fn op(&mut self, instruction: &Instruction<'_>) -> &mut Self {
         use Instruction as I;
         let branches = matches!(instruction, I::Block(_) | I::Loop(_) | I::If(_) | I::Br(_) | I::BrIf(_));
@@ -207,16 +225,30 @@ impl Code {
 
     /// Takes the next chunk in hand when none is left.
     pub(crate) fn look(&mut self, meter: u32, look: Look, added: &Added) -> &mut Self {
-        if look == Look::No {
+        let template = match look {
+            Look::No => return self,
+            Look::Inline => &self.inline,
+            Look::Call => &self.call,
+        };
+        if template.meter == meter && !template.bytes.is_empty() {
+            let begin = position(self.bytes.len());
+            self.hints.push(BranchHint { branch_func_offset: begin + template.hint, branch_hint_value: 0 });
+            self.bytes.extend_from_slice(&template.bytes);
+            self.branches += 1;
             return self;
         }
+        let begin = self.bytes.len();
         self.get(meter).op(&Instruction::I32WrapI64).op(&Instruction::I32Const(1 << param::METER_FUEL_SIGN));
         self.op(&Instruction::I32And).rarely();
         match look {
             Look::Call => self.get(meter).call(added.draw).set(meter),
             Look::Inline | Look::No => self.draw(meter, added),
         };
-        self.end()
+        self.end();
+        let hint = self.hints.last().map_or(0, |hint| hint.branch_func_offset) - position(begin);
+        let written = Template { meter, bytes: self.bytes[begin..].to_vec(), hint };
+        *if look == Look::Call { &mut self.call } else { &mut self.inline } = written;
+        self
     }
 
     /// Halts when no height is left.
@@ -238,8 +270,8 @@ impl Code {
         self.look(meter, look, added);
     }
 
-    /// Adds the body to a code section, after its length.
-    pub(crate) fn finish(self, locals: &[ValType], section: &mut Vec<u8>) -> Written {
+    /// Adds the body to a code section, after its length, and gives its blocks, loops and branches.
+    pub(crate) fn finish(&mut self, locals: &[ValType], section: &mut Vec<u8>) -> u64 {
         let mut groups: Vec<(u32, ValType)> = Vec::new();
         for &ty in locals {
             match groups.last_mut() {
@@ -256,11 +288,10 @@ impl Code {
         (declared.len() + self.bytes.len()).encode(section);
         section.extend_from_slice(&declared);
         section.extend_from_slice(&self.bytes);
-        let mut hints = self.hints;
-        for hint in &mut hints {
+        for hint in &mut self.hints {
             hint.branch_func_offset += position(declared.len());
         }
-        Written { hints, branches: self.branches }
+        self.branches
     }
 }
 
@@ -301,20 +332,22 @@ pub(crate) struct Parts<'p, T> {
     pub(crate) stack: bool,
 }
 
-/// Writes a function.
+/// Writes a function, by way of `code`, and gives its blocks, loops and branches.
 pub(crate) fn body<T: Targets>(
     function: &Function<'_>,
     parts: &Parts<'_, T>,
+    code: &mut Code,
     section: &mut Vec<u8>,
-) -> Result<Written, Error> {
+) -> Result<u64, Error> {
     let metered = parts.plan.flat.is_none();
     let params = position(function.params.len());
     let shift = u32::from(metered);
+    code.begin(own(function), function.ops.len() * 4);
     let mut writer = Writer {
         function,
         parts,
         pass: RoundtripReencoder,
-        code: Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new(), branches: own(function) },
+        code,
         scratch: Scratch { first: position(function.locals.len()) + shift, types: Vec::new() },
         metered,
         meter: params,
@@ -342,7 +375,7 @@ struct Writer<'w, T> {
     function: &'w Function<'w>,
     parts: &'w Parts<'w, T>,
     pass: RoundtripReencoder,
-    code: Code,
+    code: &'w mut Code,
     scratch: Scratch,
     /// Whether the function takes the meter, and as which local.
     metered: bool,
@@ -425,37 +458,70 @@ impl<T: Targets> Writer<'_, T> {
 
     /// The operators from one to before another, and the points that are left then.
     fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
-        let (function, marks) = (self.function, self.function.marks);
+        let function = self.function;
+        let before = function.marks[self.mark..].iter().take_while(|&&mark| (mark as usize) < begin).count();
+        self.mark += before;
         // What stays as it is is copied together, up to what does not.
         let mut from = function.ops[begin].at as usize;
         loop {
-            let mark = marks.get(self.mark).map_or(usize::MAX, |&mark| mark as usize);
-            if mark < begin {
-                self.mark += 1;
-                continue;
-            }
             let point = points.first().map_or(usize::MAX, |point| point.op as usize);
-            let at = mark.min(point);
-            if at >= end {
-                break;
+            let (marks, mut changed) = (&function.marks[self.mark..], None);
+            let mut kept = marks.len();
+            for (index, &mark) in marks.iter().enumerate() {
+                let mark = mark as usize;
+                let is_here = mark <= point && mark < end;
+                if !is_here || mark == point || !self.keeps_length(mark) {
+                    (kept, changed) = (index, is_here.then_some(mark));
+                    break;
+                }
             }
-            if at == mark {
-                self.code.bytes.extend_from_slice(function.bytes(from..function.ops[at].at as usize));
+            self.mark += kept;
+            let to = changed.map_or_else(|| function.end(point.min(end - 1)), |at| function.ops[at].at as usize);
+            let copied = self.code.bytes.len();
+            self.code.bytes.extend_from_slice(function.bytes(from..to));
+            let names = &mut self.code.bytes[copied..];
+            for &mark in &marks[..kept] {
+                let op = &function.ops[mark as usize];
+                if op.code.names_local() {
+                    // Below 127, so that one more is still one byte; parameters are not marked for their names.
+                    names[op.at as usize - from + 1] += u8::from(self.metered && op.value >= self.meter);
+                }
+            }
+            if let Some(at) = changed {
                 self.op(at)?;
                 self.mark += 1;
-            } else {
-                self.code.bytes.extend_from_slice(function.bytes(from..function.end(at)));
+            }
+            let at = changed.unwrap_or(point);
+            if at >= end {
+                return Ok(points);
             }
             from = function.end(at);
             while let Some((point, rest)) = points.split_first()
                 && point.op as usize == at
             {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
+                canonical(self.code, &mut self.scratch, point.shape);
                 points = rest;
             }
         }
-        self.code.bytes.extend_from_slice(function.bytes(from..function.end(end - 1)));
-        Ok(points)
+    }
+
+    /// Whether a marked operator becomes no longer or shorter, a local's name aside. Counts the open blocks when it does.
+    #[inline(always)]
+    fn keeps_length(&mut self, at: usize) -> bool {
+        let op = &self.function.ops[at];
+        let short = || self.function.end(at) - op.at as usize == 2;
+        match op.code {
+            Op::LocalGet | Op::LocalSet | Op::LocalTee => op.value < 0x7f && short(),
+            Op::End if at + 1 < self.function.ops.len() => {
+                self.depth -= 1;
+                true
+            }
+            Op::Block | Op::If if short() => {
+                self.depth += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise

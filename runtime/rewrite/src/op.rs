@@ -206,8 +206,9 @@ pub(crate) fn may_be_odd(bytes: &[u8], len: usize) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = ONES << 7;
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
-    if len == 1 {
-        return false;
+    // Two bytes without a prefix are an operator and a number below 128.
+    if len <= 2 {
+        return len == 2 && bytes.first().is_none_or(|&code| code >= 0xfc);
     }
     let Some(&word) = bytes.first_chunk::<8>().filter(|_| len <= 8) else { return true };
     let word = u64::from_le_bytes(word);
