@@ -353,8 +353,8 @@ pub(crate) fn body<T: Targets>(
         meter: params,
         counts: metered && parts.stack && !parts.plan.shallow,
         last_calls: parts.charges.last_calls.iter().copied().peekable(),
-        depth: 0,
         mark: 0,
+        name: 0,
     };
     writer.write()?;
     let mut locals = Vec::with_capacity(function.locals.len() + writer.scratch.types.len());
@@ -383,10 +383,9 @@ struct Writer<'w, T> {
     /// Whether it counts its height.
     counts: bool,
     last_calls: core::iter::Peekable<core::iter::Copied<core::slice::Iter<'w, u32>>>,
-    /// Open blocks of the body itself.
-    depth: u32,
-    /// The next of the function's marks.
+    /// The next of the function's marks, and of its names.
     mark: usize,
+    name: usize,
 }
 
 impl<T: Targets> Writer<'_, T> {
@@ -458,42 +457,23 @@ impl<T: Targets> Writer<'_, T> {
 
     /// The operators from one to before another, and the points that are left then.
     fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
-        let function = self.function;
-        let before = function.marks[self.mark..].iter().take_while(|&&mark| (mark as usize) < begin).count();
-        self.mark += before;
+        let (function, marks) = (self.function, self.function.marks);
+        self.mark += marks[self.mark..].iter().take_while(|&&mark| (mark as usize) < begin).count();
         // What stays as it is is copied together, up to what does not.
         let mut from = function.ops[begin].at as usize;
         loop {
+            let mark = marks.get(self.mark).map_or(usize::MAX, |&mark| mark as usize);
             let point = points.first().map_or(usize::MAX, |point| point.op as usize);
-            let (marks, mut changed) = (&function.marks[self.mark..], None);
-            let mut kept = marks.len();
-            for (index, &mark) in marks.iter().enumerate() {
-                let mark = mark as usize;
-                let is_here = mark <= point && mark < end;
-                if !is_here || mark == point || !self.keeps_length(mark) {
-                    (kept, changed) = (index, is_here.then_some(mark));
-                    break;
-                }
+            let at = mark.min(point);
+            if at >= end {
+                break;
             }
-            self.mark += kept;
-            let to = changed.map_or_else(|| function.end(point.min(end - 1)), |at| function.ops[at].at as usize);
-            let copied = self.code.bytes.len();
-            self.code.bytes.extend_from_slice(function.bytes(from..to));
-            let names = &mut self.code.bytes[copied..];
-            for &mark in &marks[..kept] {
-                let op = &function.ops[mark as usize];
-                if op.code.names_local() {
-                    // Below 127, so that one more is still one byte; parameters are not marked for their names.
-                    names[op.at as usize - from + 1] += u8::from(self.metered && op.value >= self.meter);
-                }
-            }
-            if let Some(at) = changed {
+            if at == mark {
+                self.copy(from..function.ops[at].at as usize);
                 self.op(at)?;
                 self.mark += 1;
-            }
-            let at = changed.unwrap_or(point);
-            if at >= end {
-                return Ok(points);
+            } else {
+                self.copy(from..function.end(at));
             }
             from = function.end(at);
             while let Some((point, rest)) = points.split_first()
@@ -503,25 +483,26 @@ impl<T: Targets> Writer<'_, T> {
                 points = rest;
             }
         }
+        self.copy(from..function.end(end - 1));
+        Ok(points)
     }
 
-    /// Whether a marked operator becomes no longer or shorter, a local's name aside. Counts the open blocks when it does.
-    #[inline(always)]
-    fn keeps_length(&mut self, at: usize) -> bool {
-        let op = &self.function.ops[at];
-        let short = || self.function.end(at) - op.at as usize == 2;
-        match op.code {
-            Op::LocalGet | Op::LocalSet | Op::LocalTee => op.value < 0x7f && short(),
-            Op::End if at + 1 < self.function.ops.len() => {
-                self.depth -= 1;
-                true
-            }
-            Op::Block | Op::If if short() => {
-                self.depth += 1;
-                true
-            }
-            _ => false,
+    /// Bytes of the body as they are, but for the names of locals that come after the meter.
+    fn copy(&mut self, range: core::ops::Range<usize>) {
+        let (from, copied) = (range.start, self.code.bytes.len());
+        self.code.bytes.extend_from_slice(self.function.bytes(range));
+        if !self.metered {
+            return;
         }
+        let new = &mut self.code.bytes[copied..];
+        let names = &self.function.names[self.name..];
+        let mut count = 0;
+        for &name in names {
+            let Some(name) = new.get_mut((name as usize).wrapping_sub(from)) else { break };
+            *name += 1;
+            count += 1;
+        }
+        self.name += count;
     }
 
     /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise
@@ -529,7 +510,7 @@ impl<T: Targets> Writer<'_, T> {
     fn counted(&mut self, at: usize, charge: &Charge, loops: &Counted) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
         let (distance, total) = (self.scratch.local(ValType::I32), self.scratch.local(ValType::I64));
-        let (changed, mark) = (self.local(loops.local), self.mark);
+        let (changed, mark, name) = (self.local(loops.local), self.mark, self.name);
         self.code.op(&Instruction::Block(BlockType::Empty)).op(&Instruction::Block(BlockType::Empty));
         // From here to the bound, in steps, less one step: a distance of nothing is all the way round.
         let bound = match loops.bound {
@@ -573,11 +554,10 @@ impl<T: Targets> Writer<'_, T> {
         self.code.op(&Instruction::BrIf(0)).end().op(&Instruction::Br(1)).end();
         self.code.op(&Instruction::Loop(BlockType::Empty));
         self.code.charge(meter, charge.cost, charge.look, added);
-        self.mark = mark;
+        (self.mark, self.name) = (mark, name);
         self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().end();
         // What follows the branch stays inside of something, so that its own branches go where they went.
-        self.depth += 1;
         let block = self.pass.block_type(self.function.ops[at].block())?;
         self.code.op(&Instruction::Block(block));
         Ok(())
@@ -596,7 +576,7 @@ impl<T: Targets> Writer<'_, T> {
                 self.code.named(self.function.spelled(at)[0], local);
             }
             Op::Return if self.metered => {
-                self.code.op(&Instruction::Br(self.depth));
+                self.code.op(&Instruction::Br(op.value));
             }
             Op::Call => {
                 let is_last = self.last_calls.next_if_eq(&position(at)).is_some();
@@ -634,15 +614,10 @@ impl<T: Targets> Writer<'_, T> {
                 self.code.set(condition).get(condition).op(&Instruction::Select);
             }
             Op::End if at + 1 == ops.len() => self.end(),
-            Op::End => {
-                self.depth -= 1;
-                self.code.end();
-            }
-            Op::Block | Op::Loop | Op::If => {
-                self.depth += 1;
+            Op::Loop => {
                 // wasmi 2.0.0 loses a value that lies below a loop's parameters when it is also in a local, unless
                 // a block begins before.
-                if op.code == Op::Loop && matches!(op.block(), wasmparser::BlockType::FuncType(_)) {
+                if op.passes_values() {
                     self.code.op(&Instruction::Block(BlockType::Empty)).end();
                 }
                 self.same(at)?;
