@@ -310,7 +310,8 @@ pub(crate) fn charges(
                             walk.charges[now].look = Look::No;
                         }
                     }
-                    if plan.dense && callee.flat.is_none() && now.is_some() {
+                    let is_dear = plan.dense || callee.bounded && callee.stride > plan.look_beyond;
+                    if is_dear && callee.flat.is_none() && now.is_some() {
                         looks.push(Charge { before: position(at + 1), cost: 0, look: Look::Call, counted: None });
                     }
                 }
