@@ -18,9 +18,9 @@ use crate::{
 use samebit_spec::param;
 use std::collections::BTreeMap;
 use wasm_encoder::{
-    BlockType, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection,
-    FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module,
-    RawSection, Section as _, SectionId, TableSection, TypeSection, ValType,
+    BlockType, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module, RawSection, Section as _,
+    SectionId, TableSection, TypeSection, ValType,
     reencode::{self, Reencode, RoundtripReencoder},
 };
 use wasmparser::{BinaryReader, BinaryReaderError, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};

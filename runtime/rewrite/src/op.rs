@@ -84,9 +84,7 @@ const fn flags_of(code: Code) -> u8 {
         | match code {
             C::Block | C::Loop | C::If => EVENT | SIGNED,
             C::Else | C::End | C::Br | C::BrIf | C::BrTable | C::Unreachable => EVENT,
-            C::Return | C::Call | C::CallIndirect | C::MemoryGrow | C::MemoryCopy | C::MemoryFill => {
-                EVENT | REWRITTEN
-            }
+            C::Return | C::Call | C::CallIndirect | C::MemoryGrow | C::MemoryCopy | C::MemoryFill => EVENT | REWRITTEN,
             C::Select => REWRITTEN,
             C::LocalGet => LOCAL,
             C::LocalSet | C::LocalTee => LOCAL | ASSIGNS,
