@@ -157,7 +157,7 @@ impl FuelTable {
 
 /// The table of profile `samebit-1`. Source: `spec/fuel-calibration.md`; a fuel is some 0.13 ns of a core of 2025.
 pub const SAMEBIT_1: FuelTable =
-    FuelTable { cost: [0; Class::COUNT], bulk_bytes_log2: 3, grow_page: 65_536, join: 1, passed: 2, local: 1 }
+    FuelTable { cost: [0; Class::COUNT], bulk_bytes_log2: 3, grow_page: 262_144, join: 1, passed: 2, local: 1 }
         .with(Class::Assign, 1)
         .with(Class::Integer, 1)
         .with(Class::Multiply, 4)

@@ -115,7 +115,7 @@ pub(crate) fn admit(bytes: &[u8], rules: Rules, form: Form, fuel: &FuelTable) ->
         if let ValidPayload::Func(function, body) = valid {
             let before = Before { types: &reader.types, functions: &reader.functions, tags: reader.tags > 0 };
             let summary;
-            (summary, allocations) = bodies.read(before, function, &body, allocations)?;
+            (summary, allocations) = bodies.read(&before, function, &body, allocations)?;
             reader.summaries.push(summary);
         }
         // All that is said outside bodies comes before them, and is far cheaper to check.

@@ -38,14 +38,24 @@ pub(crate) struct Plan {
     pub(crate) shallow: bool,
     /// Whether all it does, calls included, is bounded, so that neither it nor its caller looks at the meter for it.
     pub(crate) bounded: bool,
-    /// Whether its own code alone may pass the stride, so that it looks at the meter wherever it charges.
+    /// Most fuel of a call of it while it is bounded.
+    pub(crate) stride: u64,
+    /// Whether its own code alone may pass what is charged between two looks, so that it looks at the meter wherever it
+    /// charges.
     pub(crate) dense: bool,
+    /// Bounded functions of more fuel than this are looked after when it calls them: all others together, and one of
+    /// these, stay within what is charged between two looks.
+    pub(crate) look_beyond: u64,
     /// Stack height, in units.
     pub(crate) height: u64,
 }
 
 /// Most fuel of a bounded function, its calls included.
 const BOUNDED_MAX: u64 = param::METER_STRIDE_MAX / 8;
+
+/// Most fuel of a function, what it calls without a look included: the other half is that of a function that it called
+/// and that has just returned.
+const UNLOOKED_MAX: u64 = param::METER_STRIDE_MAX / 2;
 
 /// Tells last calls from others while operators go by in their order.
 #[derive(Debug, Default)]
@@ -88,11 +98,18 @@ impl LastCalls {
 pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
     let mut plans: Vec<Plan> = summaries
         .iter()
-        .map(|summary| Plan { flat: None, shallow: false, bounded: false, dense: false, height: summary.height })
+        .map(|summary| Plan {
+            flat: None,
+            shallow: false,
+            bounded: false,
+            stride: 0,
+            dense: false,
+            look_beyond: u64::MAX,
+            height: summary.height,
+        })
         .collect();
-    // Height and fuel of the call tree of a function that is shallow or bounded.
+    // Height of the call tree of a function that is shallow.
     let mut depths = vec![0_u64; summaries.len()];
-    let mut strides = vec![0_u64; summaries.len()];
     for component in components(summaries, imported) {
         let recursive =
             component.len() > 1 || component.iter().any(|&one| summaries[one].calls.contains(&(global(one, imported))));
@@ -113,31 +130,54 @@ pub(crate) fn plan(summaries: &[Summary], imported: u32) -> Vec<Plan> {
                 shallow &= plans[callee].shallow;
                 bounded &= plans[callee].bounded;
                 depth = depth.max(depths[callee]);
-                stride = stride.saturating_add(strides[callee]);
+                stride = stride.saturating_add(plans[callee].stride);
                 match plans[callee].flat {
                     Some(more) => cost = cost.saturating_add(more),
                     None => flat = false,
                 }
             }
             depth = depth.saturating_add(summary.height);
-            (depths[one], strides[one]) = (depth, stride);
+            depths[one] = depth;
             let plan = &mut plans[one];
             plan.shallow = shallow && depth <= param::STACK_SHALLOW_MAX;
             plan.bounded = bounded && stride <= BOUNDED_MAX;
+            plan.stride = stride;
             plan.flat = (flat && plan.shallow && plan.bounded).then_some(cost);
         }
     }
+    let mut called = Vec::new();
     for (one, summary) in summaries.iter().enumerate() {
-        let bounded: u64 = summary
-            .calls
-            .iter()
-            .filter_map(|callee| callee.checked_sub(imported))
-            .filter(|&callee| plans[callee as usize].bounded)
-            .map(|callee| strides[callee as usize])
-            .fold(0, u64::saturating_add);
-        plans[one].dense = summary.stride.saturating_add(bounded) > param::METER_STRIDE_MAX / 2;
+        called.clear();
+        let mut own = summary.stride;
+        for callee in summary.calls.iter().filter_map(|callee| callee.checked_sub(imported)) {
+            let callee = &plans[callee as usize];
+            if callee.flat.is_some() {
+                own = own.saturating_add(callee.stride);
+            } else if callee.bounded {
+                called.push(callee.stride);
+            }
+        }
+        (plans[one].dense, plans[one].look_beyond) = looks(own, &mut called);
     }
     plans
+}
+
+/// Whether a function of `own` fuel that calls bounded functions of these looks wherever it charges, and beyond which of
+/// these it looks after a call.
+fn looks(own: u64, called: &mut [u64]) -> (bool, u64) {
+    if called.iter().fold(own, |sum, &stride| sum.saturating_add(stride)) <= UNLOOKED_MAX {
+        return (false, u64::MAX);
+    }
+    let Some(mut left) = (UNLOOKED_MAX - BOUNDED_MAX).checked_sub(own) else { return (true, 0) };
+    // The more calls need no look the better, and the small ones are those that a look costs most.
+    called.sort_unstable();
+    for &stride in &*called {
+        match left.checked_sub(stride) {
+            Some(less) => left = less,
+            None => return (false, stride.saturating_sub(1)),
+        }
+    }
+    (false, u64::MAX)
 }
 
 fn global(one: usize, imported: u32) -> u32 {

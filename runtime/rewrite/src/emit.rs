@@ -95,25 +95,43 @@ impl Halt {
     }
 }
 
-/// Instructions of a body, with the hints about their branches.
+/// Instructions of a body, with the hints about their branches. One body after the other is written into the same memory.
 #[derive(Debug, Default)]
 pub(crate) struct Code {
     bytes: Vec<u8>,
+    /// Branches of which it is known where they nearly always go.
     hints: Vec<BranchHint>,
-    /// Blocks, loops and branches that are not the guest's own.
+    /// Blocks, loops and branches that are not the guest's own; those of the guest besides, once a body is begun.
     branches: u64,
+    /// The two ways to look at the meter, as they were written last.
+    inline: Template,
+    call: Template,
 }
 
-/// What is told of a body that was written.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// Branches of which it is known where they nearly always go.
-    pub(crate) hints: Vec<BranchHint>,
-    /// Its blocks, loops and branches.
-    pub(crate) branches: u64,
+/// How the meter is looked at, ready to be copied.
+#[derive(Debug, Default)]
+struct Template {
+    /// The local that it is written for; of no use when `bytes` are empty.
+    meter: u32,
+    bytes: Vec<u8>,
+    /// Where its branch is.
+    hint: u32,
 }
 
 impl Code {
+    /// Begins another body, which has so many blocks, loops and branches of its own, and about as many bytes as are said.
+    fn begin(&mut self, branches: u64, bytes: usize) {
+        self.bytes.clear();
+        self.bytes.reserve(bytes);
+        self.hints.clear();
+        self.branches = branches;
+    }
+
+    /// Hints about the body that was finished last.
+    pub(crate) fn hints(&mut self) -> impl ExactSizeIterator<Item = BranchHint> + '_ {
+        self.hints.drain(..)
+    }
+
     pub(crate) fn op(&mut self, instruction: &Instruction<'_>) -> &mut Self {
         use Instruction as I;
         let branches = matches!(instruction, I::Block(_) | I::Loop(_) | I::If(_) | I::Br(_) | I::BrIf(_));
@@ -207,16 +225,30 @@ impl Code {
 
     /// Takes the next chunk in hand when none is left.
     pub(crate) fn look(&mut self, meter: u32, look: Look, added: &Added) -> &mut Self {
-        if look == Look::No {
+        let template = match look {
+            Look::No => return self,
+            Look::Inline => &self.inline,
+            Look::Call => &self.call,
+        };
+        if template.meter == meter && !template.bytes.is_empty() {
+            let begin = position(self.bytes.len());
+            self.hints.push(BranchHint { branch_func_offset: begin + template.hint, branch_hint_value: 0 });
+            self.bytes.extend_from_slice(&template.bytes);
+            self.branches += 1;
             return self;
         }
+        let begin = self.bytes.len();
         self.get(meter).op(&Instruction::I32WrapI64).op(&Instruction::I32Const(1 << param::METER_FUEL_SIGN));
         self.op(&Instruction::I32And).rarely();
         match look {
             Look::Call => self.get(meter).call(added.draw).set(meter),
             Look::Inline | Look::No => self.draw(meter, added),
         };
-        self.end()
+        self.end();
+        let hint = self.hints.last().map_or(0, |hint| hint.branch_func_offset) - position(begin);
+        let written = Template { meter, bytes: self.bytes[begin..].to_vec(), hint };
+        *if look == Look::Call { &mut self.call } else { &mut self.inline } = written;
+        self
     }
 
     /// Halts when no height is left.
@@ -238,8 +270,8 @@ impl Code {
         self.look(meter, look, added);
     }
 
-    /// Adds the body to a code section, after its length.
-    pub(crate) fn finish(self, locals: &[ValType], section: &mut Vec<u8>) -> Written {
+    /// Adds the body to a code section, after its length, and gives its blocks, loops and branches.
+    pub(crate) fn finish(&mut self, locals: &[ValType], section: &mut Vec<u8>) -> u64 {
         let mut groups: Vec<(u32, ValType)> = Vec::new();
         for &ty in locals {
             match groups.last_mut() {
@@ -256,11 +288,10 @@ impl Code {
         (declared.len() + self.bytes.len()).encode(section);
         section.extend_from_slice(&declared);
         section.extend_from_slice(&self.bytes);
-        let mut hints = self.hints;
-        for hint in &mut hints {
+        for hint in &mut self.hints {
             hint.branch_func_offset += position(declared.len());
         }
-        Written { hints, branches: self.branches }
+        self.branches
     }
 }
 
@@ -301,27 +332,29 @@ pub(crate) struct Parts<'p, T> {
     pub(crate) stack: bool,
 }
 
-/// Writes a function.
+/// Writes a function, by way of `code`, and gives its blocks, loops and branches.
 pub(crate) fn body<T: Targets>(
     function: &Function<'_>,
     parts: &Parts<'_, T>,
+    code: &mut Code,
     section: &mut Vec<u8>,
-) -> Result<Written, Error> {
+) -> Result<u64, Error> {
     let metered = parts.plan.flat.is_none();
     let params = position(function.params.len());
     let shift = u32::from(metered);
+    code.begin(own(function), function.ops.len() * 4);
     let mut writer = Writer {
         function,
         parts,
         pass: RoundtripReencoder,
-        code: Code { bytes: Vec::with_capacity(function.ops.len() * 4), hints: Vec::new(), branches: own(function) },
+        code,
         scratch: Scratch { first: position(function.locals.len()) + shift, types: Vec::new() },
         metered,
         meter: params,
         counts: metered && parts.stack && !parts.plan.shallow,
         last_calls: parts.charges.last_calls.iter().copied().peekable(),
-        depth: 0,
         mark: 0,
+        name: 0,
     };
     writer.write()?;
     let mut locals = Vec::with_capacity(function.locals.len() + writer.scratch.types.len());
@@ -342,7 +375,7 @@ struct Writer<'w, T> {
     function: &'w Function<'w>,
     parts: &'w Parts<'w, T>,
     pass: RoundtripReencoder,
-    code: Code,
+    code: &'w mut Code,
     scratch: Scratch,
     /// Whether the function takes the meter, and as which local.
     metered: bool,
@@ -350,10 +383,9 @@ struct Writer<'w, T> {
     /// Whether it counts its height.
     counts: bool,
     last_calls: core::iter::Peekable<core::iter::Copied<core::slice::Iter<'w, u32>>>,
-    /// Open blocks of the body itself.
-    depth: u32,
-    /// The next of the function's marks.
+    /// The next of the function's marks, and of its names.
     mark: usize,
+    name: usize,
 }
 
 impl<T: Targets> Writer<'_, T> {
@@ -426,36 +458,51 @@ impl<T: Targets> Writer<'_, T> {
     /// The operators from one to before another, and the points that are left then.
     fn between<'p>(&mut self, begin: usize, end: usize, mut points: &'p [Point]) -> Result<&'p [Point], Error> {
         let (function, marks) = (self.function, self.function.marks);
+        self.mark += marks[self.mark..].iter().take_while(|&&mark| (mark as usize) < begin).count();
         // What stays as it is is copied together, up to what does not.
         let mut from = function.ops[begin].at as usize;
         loop {
             let mark = marks.get(self.mark).map_or(usize::MAX, |&mark| mark as usize);
-            if mark < begin {
-                self.mark += 1;
-                continue;
-            }
             let point = points.first().map_or(usize::MAX, |point| point.op as usize);
             let at = mark.min(point);
             if at >= end {
                 break;
             }
             if at == mark {
-                self.code.bytes.extend_from_slice(function.bytes(from..function.ops[at].at as usize));
+                self.copy(from..function.ops[at].at as usize);
                 self.op(at)?;
                 self.mark += 1;
             } else {
-                self.code.bytes.extend_from_slice(function.bytes(from..function.end(at)));
+                self.copy(from..function.end(at));
             }
             from = function.end(at);
             while let Some((point, rest)) = points.split_first()
                 && point.op as usize == at
             {
-                canonical(&mut self.code, &mut self.scratch, point.shape);
+                canonical(self.code, &mut self.scratch, point.shape);
                 points = rest;
             }
         }
-        self.code.bytes.extend_from_slice(function.bytes(from..function.end(end - 1)));
+        self.copy(from..function.end(end - 1));
         Ok(points)
+    }
+
+    /// Bytes of the body as they are, but for the names of locals that come after the meter.
+    fn copy(&mut self, range: core::ops::Range<usize>) {
+        let (from, copied) = (range.start, self.code.bytes.len());
+        self.code.bytes.extend_from_slice(self.function.bytes(range));
+        if !self.metered {
+            return;
+        }
+        let new = &mut self.code.bytes[copied..];
+        let names = &self.function.names[self.name..];
+        let mut count = 0;
+        for &name in names {
+            let Some(name) = new.get_mut((name as usize).wrapping_sub(from)) else { break };
+            *name += 1;
+            count += 1;
+        }
+        self.name += count;
     }
 
     /// A counted loop: all its iterations are charged, if they are at hand, and the loop knows no meter; otherwise
@@ -463,7 +510,7 @@ impl<T: Targets> Writer<'_, T> {
     fn counted(&mut self, at: usize, charge: &Charge, loops: &Counted) -> Result<(), Error> {
         let (meter, added) = (self.meter, self.parts.added);
         let (distance, total) = (self.scratch.local(ValType::I32), self.scratch.local(ValType::I64));
-        let (changed, mark) = (self.local(loops.local), self.mark);
+        let (changed, mark, name) = (self.local(loops.local), self.mark, self.name);
         self.code.op(&Instruction::Block(BlockType::Empty)).op(&Instruction::Block(BlockType::Empty));
         // From here to the bound, in steps, less one step: a distance of nothing is all the way round.
         let bound = match loops.bound {
@@ -507,11 +554,10 @@ impl<T: Targets> Writer<'_, T> {
         self.code.op(&Instruction::BrIf(0)).end().op(&Instruction::Br(1)).end();
         self.code.op(&Instruction::Loop(BlockType::Empty));
         self.code.charge(meter, charge.cost, charge.look, added);
-        self.mark = mark;
+        (self.mark, self.name) = (mark, name);
         self.between(at + 1, loops.branch, after(self.parts.points, at))?;
         self.code.op(&Instruction::BrIf(0)).end().end();
         // What follows the branch stays inside of something, so that its own branches go where they went.
-        self.depth += 1;
         let block = self.pass.block_type(self.function.ops[at].block())?;
         self.code.op(&Instruction::Block(block));
         Ok(())
@@ -530,7 +576,7 @@ impl<T: Targets> Writer<'_, T> {
                 self.code.named(self.function.spelled(at)[0], local);
             }
             Op::Return if self.metered => {
-                self.code.op(&Instruction::Br(self.depth));
+                self.code.op(&Instruction::Br(op.value));
             }
             Op::Call => {
                 let is_last = self.last_calls.next_if_eq(&position(at)).is_some();
@@ -568,15 +614,10 @@ impl<T: Targets> Writer<'_, T> {
                 self.code.set(condition).get(condition).op(&Instruction::Select);
             }
             Op::End if at + 1 == ops.len() => self.end(),
-            Op::End => {
-                self.depth -= 1;
-                self.code.end();
-            }
-            Op::Block | Op::Loop | Op::If => {
-                self.depth += 1;
+            Op::Loop => {
                 // wasmi 2.0.0 loses a value that lies below a loop's parameters when it is also in a local, unless
                 // a block begins before.
-                if op.code == Op::Loop && matches!(op.block(), wasmparser::BlockType::FuncType(_)) {
+                if op.passes_values() {
                     self.code.op(&Instruction::Block(BlockType::Empty)).end();
                 }
                 self.same(at)?;

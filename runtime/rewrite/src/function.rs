@@ -70,8 +70,10 @@ pub(crate) struct Event {
 pub(crate) struct Ops {
     ops: Vec<Op>,
     events: Vec<Event>,
-    /// Those that may be written otherwise than they were.
+    /// Those that may be written otherwise than they were, but for names of locals that are one byte before and after.
     marks: Vec<u32>,
+    /// Bytes that are such a name, of locals that are no parameters.
+    names: Vec<u32>,
     /// Labels of all `br_table`s, the default of each last, and where those of each end.
     labels: Vec<u32>,
     tables: Vec<u32>,
@@ -91,6 +93,7 @@ pub(crate) struct Extent {
     ops: Range<usize>,
     events: Range<usize>,
     marks: Range<usize>,
+    names: Range<usize>,
     tables: Range<usize>,
     /// Whether the body is left in another way than over its end.
     leaves_early: bool,
@@ -108,7 +111,8 @@ impl Ops {
     pub(crate) fn reserve(&mut self, bytes: usize) {
         self.ops.reserve(bytes / 2 + bytes / 16);
         self.events.reserve(bytes / 6);
-        self.marks.reserve(bytes / 4);
+        self.marks.reserve(bytes / 16);
+        self.names.reserve(bytes / 4);
     }
 
     /// Forgets all bodies.
@@ -116,6 +120,7 @@ impl Ops {
         self.ops.clear();
         self.events.clear();
         self.marks.clear();
+        self.names.clear();
         self.labels.clear();
         self.tables.clear();
     }
@@ -149,6 +154,7 @@ impl Ops {
             ops: self.ops.len()..0,
             events: self.events.len()..0,
             marks: self.marks.len()..0,
+            names: self.names.len()..0,
             tables: self.tables.len()..0,
             ..Extent::default()
         };
@@ -158,9 +164,11 @@ impl Ops {
 
     /// Ends a body.
     pub(crate) fn finish(&mut self) -> Extent {
+        self.mark_last();
         self.now.ops.end = self.ops.len();
         self.now.events.end = self.events.len();
         self.now.marks.end = self.marks.len();
+        self.now.names.end = self.names.len();
         self.now.tables.end = self.tables.len();
         self.now.clone()
     }
@@ -180,11 +188,19 @@ impl Ops {
         if code.makes_nan() {
             self.now.makes_nan = true;
         }
-        if code.is_rewritten() || code.names_local() && value >= self.params {
-            self.mark();
+        if code.names_local() && value >= self.params {
+            if value < NAME_MAX {
+                self.names.push(at + 1);
+            } else {
+                self.mark();
+            }
         }
         self.assigned += u64::from(code.assigns());
-        self.ops.push(Op { code, value, at });
+        let op = Op { code, value, at };
+        if code.is_rewritten() || code == Code::Loop && op.passes_values() {
+            self.mark();
+        }
+        self.ops.push(op);
         if code.is_event() {
             self.event(costs, code, value);
         }
@@ -199,10 +215,19 @@ impl Ops {
     #[inline(always)]
     pub(crate) fn spelled(&mut self, bytes: &[u8], len: usize) {
         if may_be_odd(bytes, len) {
-            let last = position(self.ops.len() - self.now.ops.start - 1);
-            if self.marks[self.now.marks.start..].last() != Some(&last) {
-                self.marks.push(last);
+            self.mark_last();
+            let last = self.ops.last().map_or(0, |op| op.at);
+            if self.names[self.now.names.start..].last() == Some(&(last + 1)) {
+                self.names.pop();
             }
+        }
+    }
+
+    /// Notes that the last operator may be written otherwise.
+    fn mark_last(&mut self) {
+        let Some(last) = (self.ops.len() - self.now.ops.start).checked_sub(1) else { return };
+        if self.marks[self.now.marks.start..].last() != Some(&position(last)) {
+            self.marks.push(position(last));
         }
     }
 
@@ -234,7 +259,10 @@ impl Ops {
                     }
                 }
             }
-            Code::Return => self.now.leaves_early = true,
+            Code::Return => {
+                self.now.leaves_early = true;
+                self.ops[self.now.ops.start + at].value = position(self.open.len());
+            }
             Code::Br | Code::BrIf => self.now.leaves_early |= value as usize == self.open.len(),
             Code::BrTable => {
                 let own = position(self.open.len());
@@ -250,6 +278,9 @@ impl Ops {
         self.events.push(Event { op, code, value, end: 0, ends_loop, cost, joined });
     }
 }
+
+/// Locals below it have a name of one byte, also when the meter comes before them.
+const NAME_MAX: u32 = 0x7f;
 
 /// The labels of a table.
 fn labels<'o>(labels: &'o [u32], tables: &[u32], table: u32) -> &'o [u32] {
@@ -271,6 +302,8 @@ pub(crate) struct Function<'a> {
     pub(crate) events: &'a [Event],
     /// Those that may be written otherwise than they were. All others are as the encoder spells them.
     pub(crate) marks: &'a [u32],
+    /// Bytes of the body that name a local which is no parameter, in operators that are not marked. All are below 127.
+    pub(crate) names: &'a [u32],
     /// Whether the body is left in another way than over its end.
     pub(crate) leaves_early: bool,
     /// Whether an operator may make a NaN.
@@ -301,6 +334,7 @@ impl<'a> Function<'a> {
             ops: &ops.ops[extent.ops.clone()],
             events: &ops.events[extent.events.clone()],
             marks: &ops.marks[extent.marks.clone()],
+            names: &ops.names[extent.names.clone()],
             leaves_early: extent.leaves_early,
             makes_nan: extent.makes_nan,
             bytes: body.as_bytes(),

@@ -9,7 +9,7 @@ use crate::{
     At, Counted, EXPORT_FUEL, EXPORT_HALT, EXPORT_PAGES, EXPORT_START, EXPORT_STOP, Refusal, Settings,
     admit::{Exported, Facts, bounded, invalid},
     calls::{self, Plan},
-    emit::{self, Added, Code, Halt, Parts, Targets, Written},
+    emit::{self, Added, Code, Halt, Parts, Targets},
     function::{Function, Ops, OwnTypes, Types, position},
     global_export, nan,
     op::Costs,
@@ -18,9 +18,9 @@ use crate::{
 use samebit_spec::param;
 use std::collections::BTreeMap;
 use wasm_encoder::{
-    BlockType, BranchHint, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection,
-    FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module,
-    RawSection, Section as _, SectionId, TableSection, TypeSection, ValType,
+    BlockType, BranchHints, ConstExpr, DataSection, ElementSection, Encode, ExportKind, ExportSection, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, Instruction, MemorySection, MemoryType, Module, RawSection, Section as _,
+    SectionId, TableSection, TypeSection, ValType,
     reencode::{self, Reencode, RoundtripReencoder},
 };
 use wasmparser::{BinaryReader, BinaryReaderError, CodeSectionReader, ExternalKind, FuncType, Parser, Payload};
@@ -85,6 +85,8 @@ const BULK_IN_HAND_MAX: i64 = 1 << 12;
 struct Room {
     ops: Ops,
     locals: Vec<wasmparser::ValType>,
+    walk: segments::Room,
+    code: Code,
 }
 
 /// A function that the rewriter adds, in the order in which they follow the module's own.
@@ -264,18 +266,18 @@ impl<'f> House<'f> {
                 let section = bytes.get(range.clone()).ok_or(reencode::Error::InvalidCodeSectionSize)?;
                 for body in CodeSectionReader::new(BinaryReader::new(section, range.start))? {
                     let (body, before) = (body?, code.len());
-                    let written = self.body(next, &body, &mut room, &mut code)?;
-                    hint(&mut hints, next, written.hints);
-                    branches += written.branches;
+                    let own = self.body(next, &body, &mut room, &mut code)?;
+                    hint(&mut hints, next, &mut room.code);
+                    branches += own;
                     let (at, was) = (At { function: Some(next), offset: body.range().start }, body.range().len());
-                    bound(at, was, code.len() - before, written.branches, branches)?;
+                    bound(at, was, code.len() - before, own, branches)?;
                     heights.push((next, self.height(next)));
                     next += 1;
                 }
             }
         }
         for extra in self.extras.clone() {
-            hint(&mut hints, next, self.extra(extra, &mut code).hints);
+            hint(&mut hints, next, &mut self.extra(extra, &mut code));
             heights.push((next, ADDED_HEIGHT));
             next += 1;
         }
@@ -470,7 +472,7 @@ impl<'f> House<'f> {
         body: &wasmparser::FunctionBody<'_>,
         room: &mut Room,
         section: &mut Vec<u8>,
-    ) -> Result<Written, reencode::Error> {
+    ) -> Result<u64, reencode::Error> {
         let facts = self.facts;
         let types = Types { types: &facts.types, functions: &facts.functions };
         let summary = &facts.summaries[(index - facts.imported) as usize];
@@ -485,16 +487,14 @@ impl<'f> House<'f> {
         };
         let function = &Function::new(types.function(index), body, kept, &mut room.locals)?;
         let plan = self.plans[(index - self.facts.imported) as usize];
-        let nothing = || Charges { list: Vec::new(), at_end: false, last_calls: Vec::new() };
-        let charges = match plan.flat {
-            Some(_) => nothing(),
-            None => {
-                let entry = self.costs.entry(function.locals.len() - function.params.len());
-                let charges = segments::charges(function, plan, self, entry, &summary.clean);
-                let last_calls = charges.last_calls.clone();
-                if self.settings.meter { charges } else { Charges { last_calls, ..nothing() } }
+        let mut charges = Charges::default();
+        if plan.flat.is_none() {
+            let entry = self.costs.entry(function.locals.len() - function.params.len());
+            charges = segments::charges(function, plan, self, entry, &summary.clean, &mut room.walk);
+            if !self.settings.meter {
+                charges = Charges { last_calls: charges.last_calls, ..Charges::default() };
             }
-        };
+        }
         let points = nan::points(function, &types, self.settings.nan);
         let block = if function.leaves_early {
             Some(match function.results {
@@ -517,11 +517,13 @@ impl<'f> House<'f> {
             block,
             stack: self.settings.stack,
         };
-        emit::body(function, &parts, section)
+        let branches = emit::body(function, &parts, &mut room.code, section)?;
+        room.walk.take_back(charges.list);
+        Ok(branches)
     }
 
     /// A body of ours.
-    fn extra(&mut self, extra: Extra, section: &mut Vec<u8>) -> Written {
+    fn extra(&mut self, extra: Extra, section: &mut Vec<u8>) -> Code {
         // Its type may be one that nothing else has.
         self.extra_type(extra);
         let added = self.added;
@@ -628,7 +630,8 @@ impl<'f> House<'f> {
                 code.end();
             }
         }
-        code.finish(&locals, section)
+        code.finish(&locals, section);
+        code
     }
 
     /// Gives the fuel in hand back to the pool, or takes from it what is owed.
@@ -659,8 +662,9 @@ impl<'f> House<'f> {
     }
 }
 
-fn hint(all: &mut BranchHints, function: u32, hints: Vec<BranchHint>) {
-    if !hints.is_empty() {
+fn hint(all: &mut BranchHints, function: u32, code: &mut Code) {
+    let hints = code.hints();
+    if hints.len() > 0 {
         all.function_hints(function, hints);
     }
 }

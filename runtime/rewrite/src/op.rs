@@ -50,7 +50,7 @@ const COMPARES: u8 = 1 << 3;
 const SIGNED: u8 = 1 << 4;
 /// It names a local.
 const LOCAL: u8 = 1 << 5;
-/// The rewriter may write it otherwise than it was: what branches, calls or selects.
+/// The rewriter may write it otherwise than it was: what returns, calls or selects.
 const REWRITTEN: u8 = 1 << 6;
 /// It assigns a local.
 const ASSIGNS: u8 = 1 << 7;
@@ -82,11 +82,9 @@ const fn flags_of(code: Code) -> u8 {
         if matches!(cost::class(code), Class::Load | Class::Store | Class::VectorMemory) { ADDRESS } else { 0 };
     address
         | match code {
-            C::Block | C::Loop | C::If => EVENT | SIGNED | REWRITTEN,
-            C::Else | C::Br | C::BrIf | C::BrTable | C::Unreachable => EVENT,
-            C::End | C::Return | C::Call | C::CallIndirect | C::MemoryGrow | C::MemoryCopy | C::MemoryFill => {
-                EVENT | REWRITTEN
-            }
+            C::Block | C::Loop | C::If => EVENT | SIGNED,
+            C::Else | C::End | C::Br | C::BrIf | C::BrTable | C::Unreachable => EVENT,
+            C::Return | C::Call | C::CallIndirect | C::MemoryGrow | C::MemoryCopy | C::MemoryFill => EVENT | REWRITTEN,
             C::Select => REWRITTEN,
             C::LocalGet => LOCAL,
             C::LocalSet | C::LocalTee => LOCAL | ASSIGNS,
@@ -206,8 +204,9 @@ pub(crate) fn may_be_odd(bytes: &[u8], len: usize) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = ONES << 7;
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
-    if len == 1 {
-        return false;
+    // Two bytes without a prefix are an operator and a number below 128.
+    if len <= 2 {
+        return len == 2 && bytes.first().is_none_or(|&code| code >= 0xfc);
     }
     let Some(&word) = bytes.first_chunk::<8>().filter(|_| len <= 8) else { return true };
     let word = u64::from_le_bytes(word);
@@ -265,7 +264,7 @@ impl Costs {
 pub(crate) struct Op {
     pub(crate) code: Code,
     /// The local, function, type or label that it names, a block's type ([`Op::block`]), the bits of an `i32` or `f32`
-    /// constant, or which table of labels is its own. 0 when it has none of these.
+    /// constant, which table of labels is its own, or how many blocks a `return` leaves. 0 when it has none of these.
     pub(crate) value: u32,
     /// Its first byte within the body.
     pub(crate) at: u32,
@@ -351,6 +350,12 @@ impl Op {
     /// A block's type.
     pub(crate) fn block(&self) -> BlockType {
         block(self.value)
+    }
+
+    /// Whether it is a block that may take parameters or give several results.
+    #[inline(always)]
+    pub(crate) fn passes_values(&self) -> bool {
+        matches!(self.block(), BlockType::FuncType(_))
     }
 
     /// An `i32` constant.

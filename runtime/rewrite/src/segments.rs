@@ -37,7 +37,7 @@ pub(crate) enum Look {
 }
 
 /// The charges of a body, by operator, and what its end does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Charges {
     pub(crate) list: Vec<Charge>,
     /// Whether the meter is looked at when the function returns.
@@ -82,6 +82,23 @@ enum Kind {
     If,
     /// With what the first arm left.
     Else(Option<Segment>),
+}
+
+/// Memory for one body after the other.
+#[derive(Default)]
+pub(crate) struct Room {
+    open: Vec<Open>,
+    charges: Vec<Charge>,
+    levels: Vec<Level>,
+    doomed: Vec<u32>,
+    others: Vec<u32>,
+}
+
+impl Room {
+    /// Takes the list of a body's charges for those of the next.
+    pub(crate) fn take_back(&mut self, list: Vec<Charge>) {
+        self.charges = list;
+    }
 }
 
 struct Walk {
@@ -179,11 +196,16 @@ pub(crate) fn charges(
     callees: &impl Callees,
     entry: u64,
     clean: &[u32],
+    room: &mut Room,
 ) -> Charges {
-    let doomed = doomed(function);
-    let Calls { last, others } = calls(function);
+    let last = calls(function, &mut room.others);
+    doomed(function, &mut room.levels, &mut room.doomed);
+    let (doomed, others) = (&room.doomed, &room.others);
     let look = if plan.dense { Look::Call } else { Look::No };
-    let mut walk = Walk { open: Vec::new(), charges: Vec::new(), look };
+    let (mut open, mut charges) = (core::mem::take(&mut room.open), core::mem::take(&mut room.charges));
+    open.clear();
+    charges.clear();
+    let mut walk = Walk { open, charges, look };
     let first = walk.looking(0, if plan.bounded { look } else { Look::Call });
     walk.enter(Kind::Block, Some(first), Some(first));
     walk.charges[first].cost = entry;
@@ -191,7 +213,7 @@ pub(crate) fn charges(
     // call adds up, so the function looks at the meter when it returns.
     let (mut unbounded, mut at_end): (Option<usize>, bool) = (None, false);
     let mut looks = Vec::new();
-    let (mut last_call, mut doomed) = (last.iter().copied().peekable(), doomed.into_iter().rev().peekable());
+    let (mut last_call, mut doomed) = (last.iter().copied().peekable(), doomed.iter().rev().copied().peekable());
     for op in function.events {
         let at = op.op as usize;
         let now = walk.now();
@@ -288,7 +310,8 @@ pub(crate) fn charges(
                             walk.charges[now].look = Look::No;
                         }
                     }
-                    if plan.dense && callee.flat.is_none() && now.is_some() {
+                    let is_dear = plan.dense || callee.bounded && callee.stride > plan.look_beyond;
+                    if is_dear && callee.flat.is_none() && now.is_some() {
                         looks.push(Charge { before: position(at + 1), cost: 0, look: Look::Call, counted: None });
                     }
                 }
@@ -305,22 +328,21 @@ pub(crate) fn charges(
     // of a function that is not bounded when it is entered.
     let entry = |charge: &Charge| charge.before == 0 && charge.look == Look::Call && !plan.bounded;
     walk.charges.retain(|charge| charge.cost > 0 || entry(charge));
-    walk.charges.append(&mut looks);
-    walk.charges.sort_by_key(|charge| charge.before);
+    // They were made in the order of their operators.
+    if !looks.is_empty() {
+        walk.charges.append(&mut looks);
+        walk.charges.sort_by_key(|charge| charge.before);
+    }
+    room.open = walk.open;
     Charges { list: walk.charges, at_end, last_calls: last }
 }
 
-/// Calls of a body, by operator.
-struct Calls {
-    /// Those that nothing but `unreachable` follows.
-    last: Vec<u32>,
-    /// All others, what the rewriter makes calls of its own functions included.
-    others: Vec<u32>,
-}
-
-fn calls(function: &Function<'_>) -> Calls {
+/// The calls of a body that nothing but `unreachable` follows, by operator. All others go to `others`, what the rewriter
+/// makes calls of its own functions included.
+fn calls(function: &Function<'_>, others: &mut Vec<u32>) -> Vec<u32> {
     let mut reader = LastCalls::default();
-    let (mut last, mut others) = (Vec::new(), Vec::new());
+    let mut last = Vec::new();
+    others.clear();
     for &Event { op, code, .. } in function.events {
         last.extend_from_slice(reader.read(op, code));
         if matches!(code, Code::Call | Code::CallIndirect | Code::MemoryGrow | Code::MemoryCopy | Code::MemoryFill) {
@@ -330,22 +352,18 @@ fn calls(function: &Function<'_>) -> Calls {
     if !last.is_empty() {
         others.retain(|call| last.binary_search(call).is_err());
     }
-    Calls { last, others }
+    last
 }
 
 /// The `br_if`s whose label leads to `unreachable` and nowhere else, the last one first.
 ///
 /// Reads the body backwards: code is doomed when all that can follow it ends in `unreachable`, without a loop.
-fn doomed(function: &Function<'_>) -> Vec<u32> {
-    struct Level {
-        /// Whether a branch to it is doomed.
-        label: bool,
-        /// Whether what follows its end is.
-        after: bool,
-        otherwise: Option<bool>,
+fn doomed(function: &Function<'_>, levels: &mut Vec<Level>, branches: &mut Vec<u32>) {
+    levels.clear();
+    branches.clear();
+    if !function.events.iter().any(|op| op.code == Code::Unreachable) {
+        return;
     }
-    let mut branches = Vec::new();
-    let mut levels: Vec<Level> = Vec::new();
     // Of what follows the operator looked at.
     let mut next = false;
     for op in function.events.iter().rev() {
@@ -376,19 +394,27 @@ fn doomed(function: &Function<'_>) -> Vec<u32> {
                 Some(level) => next && level.otherwise.unwrap_or(level.after),
                 None => false,
             },
-            Code::Br => target(&levels, op.value),
+            Code::Br => target(levels, op.value),
             Code::BrIf => {
-                let is_doomed = target(&levels, op.value);
+                let is_doomed = target(levels, op.value);
                 if is_doomed {
                     branches.push(op.op);
                 }
                 is_doomed && next
             }
-            Code::BrTable => function.labels(op.value).iter().all(|&depth| target(&levels, depth)),
+            Code::BrTable => function.labels(op.value).iter().all(|&depth| target(levels, depth)),
             Code::Return => false,
             Code::Unreachable => true,
             _ => next,
         };
     }
-    branches
+}
+
+/// An open construct, read backwards.
+struct Level {
+    /// Whether a branch to it is doomed.
+    label: bool,
+    /// Whether what follows its end is.
+    after: bool,
+    otherwise: Option<bool>,
 }

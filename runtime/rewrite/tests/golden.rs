@@ -10,7 +10,7 @@ fn known_modules_have_their_recorded_executable_ids() {
     let recorded = [
         (
             r#"(module (memory (export "memory") 1) (func (export "_start")))"#,
-            "exec-ba6ee31af57c37bed2270118094acec881df27137d458d8afd1385f7aa18175c",
+            "exec-fc1fd48ad3e071a3b2bee8b025abcb9f2524be6de4efeddc88ddf3a815284906",
         ),
         (
             r#"(module
@@ -24,7 +24,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                 (func $start (export "_start")
                     (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))))
                 (start $begin))"#,
-            "exec-80e013bc292b1cf62fc3aeff7d2560c4c691c736b7050cd1f595148fad5dd7dc",
+            "exec-8fc0fd7ff0c262ed1a6e33e0c393766d1e3bd3ee6d227f09b4c3f08f08fd85f1",
         ),
         (
             r#"(module (memory (export "memory") 1)
@@ -38,7 +38,7 @@ fn known_modules_have_their_recorded_executable_ids() {
                     (memory.fill (i32.const 0) (i32.const 1) (i32.const 16))
                     i32.const 1)
                 (func (export "samebit_finish") (result i32) i32.const 0))"#,
-            "exec-88da56d8a0f8e86ef6805491e5f8dfc11d22efdb76ec5d2c279a719a82710878",
+            "exec-7e98abcb3582c4970453d62177b681c8e5f50ab3a0a5514fc87ede19440f3561",
         ),
     ];
     let id = |text: &str| prepare(&wat::parse_str(text).expect("text")).expect("admitted").id.to_string();

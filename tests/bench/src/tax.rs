@@ -267,7 +267,17 @@ fn compile(bytes: &[u8], options: &Options, report: &mut Report) -> Result<(), S
         .variants
         .iter()
         .copied()
-        .filter(|one| matches!(one, Variant::Plain | Variant::Samebit | Variant::Stock | Variant::OurEager))
+        .filter(|one| {
+            matches!(
+                one,
+                Variant::Plain
+                    | Variant::Samebit
+                    | Variant::Stock
+                    | Variant::OurFuel
+                    | Variant::OurEager
+                    | Variant::OurNan
+            )
+        })
         .collect();
     let modules = variants
         .iter()

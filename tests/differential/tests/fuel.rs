@@ -183,6 +183,46 @@ fn what_a_call_is_charged_is_what_it_executed() {
     assert!(stats.counted > 600, "{stats:?}");
 }
 
+/// Each callee costs less than a function that needs no look may, and all of them many times what is ever in hand: without
+/// looks between them the meter would run over into the stack's height.
+#[test]
+fn many_calls_of_functions_that_do_not_look_are_charged_exactly() {
+    let function = |name: &str, steps: usize| {
+        let steps = "(local.set 0 (i32.div_u (local.get 0) (i32.const 1)))".repeat(steps);
+        format!("(func ${name} (param i32) (result i32) (if (i32.const 1) (then {steps})) (local.get 0))")
+    };
+    let calls = |name: &str, count: usize| format!("(local.set 0 (call ${name} (local.get 0)))").repeat(count);
+    let (large, small) = (function("large", 1_900), function("small", 150));
+    let own = "(local.set 0 (i32.div_u (local.get 0) (i32.const 1)))".repeat(7_000);
+    let f = |body: &str| format!("(func (export \"f\") (param i32) (result i32) {body} (local.get 0))");
+    let shapes = [
+        format!("{large} {}", f(&calls("large", 60))),
+        format!("{small} {}", f(&calls("small", 900))),
+        // Dear and cheap calls, some in arms that are not taken together.
+        format!(
+            "{large} {small} {}",
+            f(&format!(
+                "{} (if (i32.and (local.get 0) (i32.const 1)) (then {}) (else {})) {}",
+                calls("small", 60),
+                calls("large", 20),
+                calls("large", 25),
+                calls("small", 300)
+            ))
+        ),
+        // The function's own instructions leave no room for a call.
+        format!("{large} {}", f(&format!("{own} {} {own}", calls("large", 20)))),
+    ];
+    let stats = on_big_stack(move || {
+        let mut stats = Stats::default();
+        for (index, body) in shapes.iter().enumerate() {
+            stats.add(&compare::fuel(&shape(body), 1).unwrap_or_else(|what| panic!("{what}, shape {index}")));
+        }
+        stats
+    });
+    println!("{stats:?}");
+    assert!(stats.counted >= 4, "{stats:?}");
+}
+
 #[test]
 fn a_trap_anywhere_costs_the_same_on_both_engines_and_never_less_than_the_work_before_it() {
     let stats = on_big_stack(|| {

@@ -37,6 +37,8 @@ const KEPT_MAX: usize = param::FUNCTION_BYTES_MAX;
 struct Now {
     shape: Shape,
     summary: Summary,
+    /// The function's index.
+    index: u32,
     /// Offset of the body in the module.
     start: usize,
     /// Whether its operators are kept.
@@ -80,7 +82,7 @@ impl Bodies {
     /// Validates a body, instruction by instruction, and refuses what the profile leaves out by its own name.
     pub(super) fn read(
         &mut self,
-        before: Before<'_>,
+        before: &Before<'_>,
         function: FuncToValidate<ValidatorResources>,
         body: &FunctionBody<'_>,
         allocations: FuncValidatorAllocations,
@@ -99,7 +101,7 @@ impl Bodies {
         (now.number, now.to_innermost) = (0, false);
         now.made.clear();
         now.last.clear();
-        now.start = body.range().start;
+        (now.index, now.start) = (validator.index(), body.range().start);
         // An operator has at least one byte.
         now.keep = self.kept.len() + body.range().len() <= KEPT_MAX;
         let params = before.types.get(ty as usize).map_or(0, |ty| ty.params().len());
@@ -107,9 +109,9 @@ impl Bodies {
         let (bytes, mut operands) = (body.as_bytes(), 0);
         let mut reader = body.get_binary_reader_for_operators().map_err(wrong)?;
         while !reader.eof() {
-            let at = place(reader.original_position());
-            let valid = validator.visitor(at.offset);
-            reader.visit_operator(&mut Checked { valid, at, before, bodies: self }).map_err(wrong)?;
+            let offset = reader.original_position();
+            let valid = validator.visitor(offset);
+            reader.visit_operator(&mut Checked { valid, offset, before, bodies: self }).map_err(wrong)?;
             if self.now.stop.is_some()
                 && let Some(stop) = self.now.stop.take()
             {
@@ -119,13 +121,13 @@ impl Bodies {
                 });
             }
             if self.now.keep {
-                let begin = at.offset - self.now.start;
-                self.kept.spelled(&bytes[begin..], reader.original_position() - at.offset);
+                let begin = offset - self.now.start;
+                self.kept.spelled(&bytes[begin..], reader.original_position() - offset);
             }
             let height = validator.operand_stack_height();
             if height > operands {
                 operands = height;
-                bounded(at, Counted::Operands, operands.into(), param::FUNCTION_OPERANDS_MAX)?;
+                bounded(place(offset), Counted::Operands, operands.into(), param::FUNCTION_OPERANDS_MAX)?;
             }
             if self.now.to_innermost {
                 self.now.to_innermost = false;
@@ -213,7 +215,7 @@ impl Bodies {
 
     /// Notes what a valid operator means for its function.
     #[inline(always)]
-    fn note(&mut self, offset: usize, code: Code, value: u32, before: Before<'_>) {
+    fn note(&mut self, offset: usize, code: Code, value: u32, before: &Before<'_>) {
         let now = &mut self.now;
         if now.keep {
             self.kept.push(&self.costs, crate::function::position(offset - now.start), code, value);
@@ -267,8 +269,9 @@ fn refused(refusal: Refusal) -> Stop {
 /// Takes one operator from the parser: our own rules first, then the validator's.
 struct Checked<'c, V> {
     valid: V,
-    at: At,
-    before: Before<'c>,
+    /// Of the operator in the module.
+    offset: usize,
+    before: &'c Before<'c>,
     bodies: &'c mut Bodies,
 }
 
@@ -276,16 +279,17 @@ impl<V> Checked<'_, V> {
     /// Our own rules.
     #[inline(always)]
     fn rules(&mut self, code: Code, value: u32, feature: Option<Feature>, visitor: &'static str) -> Result<(), Stop> {
-        self.bodies.allowed(self.at, self.before.tags, code, feature, visitor).map_err(refused)?;
+        let at = At { function: Some(self.bodies.now.index), offset: self.offset };
+        self.bodies.allowed(at, self.before.tags, code, feature, visitor).map_err(refused)?;
         let bodies = &mut *self.bodies;
-        bodies.now.shape.read(self.at, code, value, self.before, &bodies.costs).map_err(refused)
+        bodies.now.shape.read(at, code, value, self.before, &bodies.costs).map_err(refused)
     }
 
     /// Goes on when nothing speaks against it.
     #[inline(always)]
     fn take(&mut self, checked: Result<(), Stop>, code: Code, value: u32) {
         match checked {
-            Ok(()) => self.bodies.note(self.at.offset, code, value, self.before),
+            Ok(()) => self.bodies.note(self.offset, code, value, self.before),
             Err(stop) => self.bodies.now.stop = Some(stop),
         }
     }
@@ -484,7 +488,7 @@ impl Shape {
     }
 
     #[inline(always)]
-    fn read(&mut self, at: At, code: Code, value: u32, before: Before<'_>, costs: &Costs) -> Result<(), Refusal> {
+    fn read(&mut self, at: At, code: Code, value: u32, before: &Before<'_>, costs: &Costs) -> Result<(), Refusal> {
         match code {
             Code::Block | Code::If | Code::TryTable => self.open(at, block(value), false, before.types),
             Code::Loop => self.open(at, block(value), true, before.types),
