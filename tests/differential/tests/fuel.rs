@@ -11,7 +11,7 @@ use samebit_differential::{
 use samebit_spec::param;
 
 /// Shapes of control flow at which segments begin, end and join. Each exports `f` of an `i32`.
-const SHAPES: [&str; 13] = [
+const SHAPES: [&str; 15] = [
     // Straight, flat.
     "(func (export \"f\") (param i32) (result i32) (i32.mul (i32.add (local.get 0) (i32.const 1)) (i32.const 3)))",
     // A flat callee, a bounded one, and code after both.
@@ -71,6 +71,17 @@ const SHAPES: [&str; 13] = [
       (i32.load (i32.const 500)))",
     "(func (export \"f\") (param i32) (result i32)
       (drop (memory.grow (i32.const 1))) (i32.add (memory.grow (i32.const 1000)) (memory.grow (i32.const 0))))",
+    // Loops whose iterations are counted before they begin: down to nothing by ones, up to a local by fours.
+    "(func (export \"f\") (param i32) (result i32) (local i32 i32)
+      (local.set 1 (i32.const 13))
+      (loop $l (local.set 2 (i32.mul (i32.add (local.get 2) (local.get 0)) (i32.const 3)))
+        (br_if $l (local.tee 1 (i32.add (local.get 1) (i32.const -1)))))
+      (i32.xor (local.get 2) (i32.const 5)))",
+    "(func (export \"f\") (param i32) (result i32) (local i32 i32 i32)
+      (local.set 3 (i32.add (i32.shl (i32.and (local.get 0) (i32.const 7)) (i32.const 2)) (i32.const 4)))
+      (loop $l (local.set 2 (i32.add (local.get 2) (i32.div_u (local.get 1) (i32.const 3))))
+        (br_if $l (i32.ne (local.tee 1 (i32.add (local.get 1) (i32.const 4))) (local.get 3))))
+      (i32.mul (local.get 2) (i32.const 7)))",
     // Branches that carry values, out of nested blocks.
     "(func (export \"f\") (param i32) (result i32)
       (block $a (result i32) (i32.add (i32.const 1) (block $b (result i32)
