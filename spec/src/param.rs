@@ -338,7 +338,7 @@ impl Params {
 
     /// For strangers: windows that leave time to re-execute. Source: `design`, W = 1 h public.
     pub const PUBLIC: Self = Self {
-        referees: 3,
+        referees: 5,
         referees_all: 9,
         referees_agree: 7,
         custody: Millis(600_000),

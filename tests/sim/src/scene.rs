@@ -11,7 +11,12 @@ pub const OTHERS: [&str; 5] =
     ["griefing-buyer", "non-paying-buyer", "withholding-buyer", "nondeterministic-task", "custody-withholder"];
 
 /// The devnet's windows with the referees of a public network.
-pub const STRICT: Params = Params { referees: 3, referees_all: 9, referees_agree: 7, ..Params::DEVNET };
+pub const STRICT: Params = Params {
+    referees: Params::PUBLIC.referees,
+    referees_all: Params::PUBLIC.referees_all,
+    referees_agree: Params::PUBLIC.referees_agree,
+    ..Params::DEVNET
+};
 
 /// Every adversary that [`of`] knows.
 pub fn names() -> impl Iterator<Item = &'static str> {
