@@ -354,7 +354,8 @@ fn memory_that_was_never_written_takes_no_part_and_a_huge_limit_costs_nothing() 
     ));
     let execution = Execution {
         limits: Limits { fuel: Fuel(80_000_000_000), memory: Bytes(2 << 30), ..Limits::default() },
-        step_budget: Fuel(5_000_000_000),
+        // Growing by a gigabyte costs a quarter of it.
+        step_budget: samebit_spec::param::STEP_BUDGET_DEFAULT,
         ..execution(&program)
     };
     let mut packing = Packing::new(1);
