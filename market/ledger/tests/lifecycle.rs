@@ -465,9 +465,9 @@ fn a_lie_shown_just_before_the_deadline_leaves_time_for_the_rerun() {
     );
 }
 
-/// A host that has accepted run `run` beats for a minute.
+/// A host that has accepted run `run` beats for 63 seconds.
 fn beats_for_a_minute(run: &str) -> String {
-    format!("wait 7000 | ok\nbeat {run} | ok\n").repeat(8)
+    format!("wait 7000 | ok\nbeat {run} | ok\n").repeat(9)
 }
 
 #[test]
@@ -477,14 +477,11 @@ fn a_referee_that_sits_a_dispute_out_pays_and_another_decides_it() {
             + "
         role j/0/3                      | referee
         accept j/0/3                    | ok
-        " + &beats_for_a_minute("j/0/3")
+        "
             + &beats_for_a_minute("j/0/3")
-                .replace("| ok\nbeat j/0/3 | ok\n", "| ok\n")
-                .lines()
-                .take(2)
-                .map(|line| format!("{line}\n"))
-                .collect::<String>()
             + "
+        run j/0/3                       | accepted
+        wait 7000                       | ok
         run j/0/3                       | lost
         gain @j/0/3                     | -500
         role j/0/4                      | referee
@@ -502,10 +499,12 @@ fn a_referee_that_sits_a_dispute_out_pays_and_another_decides_it() {
         &(all_shown(4, "aba")
             + "
         accept j/0/3                    | ok
-        " + &beats_for_a_minute("j/0/3")
+        "
+            + &beats_for_a_minute("j/0/3")
             + "
-        wait 70000                      | ok
-        wait 70000                      | ok
+        wait 7000                       | ok
+        unit j/0                        | placing
+        wait 60000                      | ok
         unit j/0                        | expired
         run j/0/1                       | released
         gain alice                      | -110
