@@ -21,7 +21,7 @@ use samebit_spec::{
     block::Invitation,
     content::{BlobRef, Tree, TreeRef},
     entry::Body,
-    id::{JobId, TaskId},
+    id::{GenesisId, JobId, TaskId},
     job::JobSpec,
     refusal::Refusal,
     task::TaskManifest,
@@ -214,9 +214,10 @@ impl Network {
     /// Posts a job. Its nonce is the sequence number of the entry that posts it.
     pub fn post(&mut self, key: &Keypair, mut spec: JobSpec) -> Result<JobId, Failure> {
         let units = u32::try_from(spec.units.len()).unwrap_or(u32::MAX);
+        let genesis = self.state().genesis_id();
         let posted = self.client.submit_with(key, |sequence| {
             spec.nonce = sequence;
-            spec.seal = spec.seal.map(|_| buyer_of(key).seal(sequence, units));
+            spec.seal = spec.seal.map(|_| buyer_of(genesis, key).seal(sequence, units));
             Body::JobPost { spec: spec.clone() }
         });
         posted.map_err(|error| client_failure(&error))?;
@@ -256,8 +257,8 @@ impl Network {
 }
 
 /// The buyer's mind of a key: its secrets follow from the key's own.
-pub fn buyer_of(key: &Keypair) -> BuyerAgent {
-    BuyerAgent::new(key.public(), wire::derive("samebit/v1/buyer-secret", &key.seed()))
+pub fn buyer_of(genesis: GenesisId, key: &Keypair) -> BuyerAgent {
+    BuyerAgent::new(genesis, key.public(), &wire::derive("samebit/v1/buyer-secret", &key.seed()))
 }
 
 /// Reads a whole file of at most `max` bytes.

@@ -6,7 +6,7 @@
 use samebit_spec::{
     audit::{self, AuditOpening},
     entry::Body,
-    id::{AuditSeal, JobId},
+    id::{AuditSeal, GenesisId, JobId},
     job::{JobRecord, UnitPhase},
     sign::PublicKey,
     unit::{Millis, Time},
@@ -24,9 +24,11 @@ pub struct BuyerAgent {
 }
 
 impl BuyerAgent {
-    /// A mind for `account`. `secret` is of the account alone and survives restarts.
+    /// A mind for `account` on one chain. `secret` is of the account alone and survives restarts.
     #[must_use]
-    pub const fn new(account: PublicKey, secret: [u8; 32]) -> Self {
+    pub fn new(genesis: GenesisId, account: PublicKey, secret: &[u8; 32]) -> Self {
+        // Nonces begin anew on another chain: what was opened there must tell nothing here.
+        let secret = wire::derive_all("samebit/v1/audit-chain", &[secret, &genesis.0]);
         Self { account, secret, sent: BTreeMap::new() }
     }
 

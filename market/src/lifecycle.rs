@@ -382,12 +382,24 @@ pub fn deadline(record: &JobRecord, unit: u32) -> Option<Due> {
 
 /// When `unit` ends though it is placing or running: the job's deadline or, once an audit was ordered or receipts were
 /// revealed, as long again after the last of that. Who binds itself to a lie just before the job's deadline thus outruns
-/// neither audit nor referees. It moves only with the audit and with a further revealed run, of which there are at most
-/// `replicas + 1 + referees_all`.
+/// neither audit nor referees. It moves only with the audit, with a further revealed run, of which there are at most
+/// `replicas + 1 + referees_all`, and with an auditor or referee that gave up, which each host can be once.
 #[must_use]
 pub fn expiry(record: &JobRecord, unit: &UnitRecord) -> Time {
     let posted = record.posted_at.after(record.spec.deadline);
-    let shown = unit.runs.iter().filter(|run| run.phase == RunPhase::Revealed).map(|run| run.deadline);
+    let moves = |run: &&RunRecord| match run.phase {
+        RunPhase::Revealed => true,
+        RunPhase::Lost | RunPhase::Unrevealed => run.role != RunRole::Replica,
+        RunPhase::Drawn
+        | RunPhase::Accepted
+        | RunPhase::Committed
+        | RunPhase::Declined
+        | RunPhase::Lapsed
+        | RunPhase::Upheld
+        | RunPhase::Slashed
+        | RunPhase::Released => false,
+    };
+    let shown = unit.runs.iter().filter(moves).map(|run| run.deadline);
     let ordered = if let Audit::Ordered { at, .. } = unit.audit { Some(at) } else { None };
     shown.chain(ordered).max().map_or(posted, |at| at.after(record.spec.deadline).max(posted))
 }
@@ -691,7 +703,7 @@ impl Job<'_> {
                 let expiry = expiry(self.record, found);
                 // Silence that came before the unit's end has its price, even when both are seen in one block.
                 self.drop_silent(unit, now.min(expiry));
-                if expiry <= now {
+                if expiry <= now && !self.drop_stalled(unit) {
                     self.expire(unit);
                 }
             }
@@ -702,6 +714,7 @@ impl Job<'_> {
                         self.slash_silent(unit, attempt);
                     }
                 }
+                self.decide(unit);
             }
             UnitPhase::Agreed { receipt, .. } => self.settle(unit, receipt),
             UnitPhase::Sealed { .. }
@@ -743,15 +756,31 @@ impl Job<'_> {
         }
     }
 
+    /// The unit's time is over and an auditor or referees have worked on without an answer: they are let go for the fee,
+    /// and others are drawn, with as much time again. So nobody ends a dispute by sitting in it. Each host can do that once.
+    fn drop_stalled(&mut self, unit: u32) -> bool {
+        let mut dropped = false;
+        for attempt in 0..self.unit(unit).runs.len() {
+            let run = &self.unit(unit).runs[attempt];
+            if run.role != RunRole::Replica && run.phase == RunPhase::Accepted {
+                self.lose(unit, attempt);
+                dropped = true;
+            }
+        }
+        dropped
+    }
+
     /// An accepted run was given up, or a promise taken back before the draw: a share of what it could have earned is burned, the rest comes back.
     fn lose(&mut self, unit: u32, attempt: usize) {
         let fee = self.record.spec.reward_max().unwrap_or_default().share(self.context.params.no_show);
+        let now = self.context.now;
         let run = &mut self.unit(unit).runs[attempt];
         let bond = std::mem::take(&mut run.bond);
         let fee = fee.min(bond);
         let host = run.host;
         let was = std::mem::replace(&mut run.phase, RunPhase::Lost);
         run.lost = fee;
+        run.deadline = now;
         if was.is_busy() {
             self.push(Effect::Rest { host });
         }
@@ -768,8 +797,14 @@ impl Job<'_> {
         run.phase = RunPhase::Unrevealed;
         run.lost = run.bond;
         let amount = std::mem::take(&mut run.bond);
+        let (role, at) = (run.role, self.context.now);
         self.push(Effect::Burn { host, amount });
         self.punish(host);
+        // Whoever replaces it knows the draw: to be spared must not be a licence.
+        let record = self.unit(unit);
+        if let (RunRole::Replica, Audit::Spared { beacon, secret }) = (role, record.audit) {
+            record.audit = Audit::Ordered { beacon, secret, at };
+        }
     }
 
     fn punish(&mut self, host: PublicKey) {
@@ -790,16 +825,16 @@ impl Job<'_> {
         }
     }
 
-    /// The unit's time is over, and nobody further can be asked. Most of those who have revealed are paid, if no auditor
-    /// contradicts them; nobody is slashed, since no referees have said who is wrong.
+    /// The unit's time is over, and nobody further can be asked. Those who have revealed are paid if they all agree, an
+    /// auditor among them where one was ordered; nobody is slashed, since no referees have said who is wrong.
     fn expire(&mut self, unit: u32) {
         let record = self.unit(unit);
         let all = shown(record, &[RunRole::Replica, RunRole::Audit, RunRole::Referee]);
-        match judge_late(&all, &shown(record, &[RunRole::Audit])) {
+        let audited = !record.audit.is_ordered() || !shown(record, &[RunRole::Audit]).is_empty();
+        match judge_late(&all).filter(|_| audited) {
             Some(receipt) => {
                 for attempt in 0..self.unit(unit).runs.len() {
-                    let run = &self.unit(unit).runs[attempt];
-                    if run.phase != RunPhase::Revealed || run.receipt.as_ref().is_none_or(|own| own.id() != receipt) {
+                    if self.unit(unit).runs[attempt].phase != RunPhase::Revealed {
                         self.let_go(unit, attempt);
                     }
                 }
@@ -1000,16 +1035,9 @@ impl Job<'_> {
             let due = deadline(self.record, unit);
             self.push(Effect::Timer { unit: Some(unit), due });
         }
-        let ended = |unit: &UnitRecord| match unit.phase {
-            UnitPhase::Placing
-            | UnitPhase::Running
-            | UnitPhase::Sealed { .. }
-            | UnitPhase::Drawing { .. }
-            | UnitPhase::Revealing { .. }
-            | UnitPhase::Agreed { .. } => false,
-            UnitPhase::Final { .. } | UnitPhase::Undecided | UnitPhase::Expired | UnitPhase::Dropped => true,
-        };
-        if matches!(self.record.phase, JobPhase::Open { .. }) && self.record.units.iter().all(ended) {
+        if matches!(self.record.phase, JobPhase::Open { .. })
+            && self.record.units.iter().all(|unit| unit.phase.has_ended())
+        {
             assert_eq!(self.record.escrow, MicroCredits::ZERO, "J1: {} closes with escrow", self.context.job);
             self.record.phase = JobPhase::Closed { closing: Closing::Settled, at: self.context.now };
         }

@@ -127,11 +127,13 @@ fn terms(replicas: u8, reward: MicroCredits, params: &Params, risk: &Risk) -> Te
     }
 }
 
-/// The value that `replicas` hosts cover when every unit is audited and nobody acts on provisional results.
+/// The value that `replicas` hosts cover when every unit is audited and the same share of it is acted on before it is final.
 fn covered(replicas: u8, reward: MicroCredits, params: &Params, risk: &Risk) -> MicroCredits {
     let Terms { gain, loss, honest } = terms(replicas, reward, params, &Risk { value: MicroCredits::ZERO, ..*risk });
+    let early = (wide(risk.provisional.min(risk.value)) * ONE).div_ceil(wide(risk.value).max(1));
     let (have, costs) = (honest.saturating_mul(loss), gain.saturating_mul(margin(risk)));
-    let value = have.saturating_sub(costs) / (margin(risk) - honest).max(1);
+    let each = margin(risk) * ONE - honest * (ONE - early);
+    let value = have.saturating_sub(costs).saturating_mul(ONE) / each.max(1);
     MicroCredits(u64::try_from(value).unwrap_or(u64::MAX))
 }
 
@@ -220,6 +222,16 @@ mod tests {
             }
         }
         panic!("everything is covered");
+    }
+
+    #[test]
+    fn what_is_said_to_be_covered_counts_what_is_acted_on_early() {
+        let params = Params::PUBLIC;
+        let acted =
+            |value: u64| Risk { value: MicroCredits(value), provisional: MicroCredits(value), ..Risk::default() };
+        let uncovered = plan(REWARD, 2, &params, &acted(1_000 * REWARD.0)).expect_err("far too much");
+        plan(REWARD, 2, &params, &acted(uncovered.covered.0)).expect("what is said to be covered is");
+        plan(REWARD, 2, &params, &acted(uncovered.covered.0 * 11 / 10)).expect_err("a tenth more is not");
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! - V2: where they differ, referees decide: fresh hosts, bound before they see each other. The parties' own receipts
 //!   never outvote them. A first few decide when they are of one mind, and together with the parties who say the same
 //!   are most of all; else all are asked, and most of them must agree.
-//! - V3: when the unit's time is over before that, nobody is slashed. What most show, two at least, is still paid,
-//!   unless an auditor contradicts it.
+//! - V3: when the unit's time is over before that, nobody is slashed. What all show, two at least, is still paid.
 
 use samebit_spec::{id::ReceiptId, param::Params};
 
@@ -60,7 +59,7 @@ pub fn judge(parties: &[ReceiptId], ordered: usize, referees: &[ReceiptId], pane
     };
     let supporters = parties.iter().filter(|receipt| *receipt == voice).count() + referees.len();
     let most = supporters * 2 > parties.len() + referees.len();
-    if referees.len() < panel.all && referees.iter().all(|receipt| receipt == voice) && most {
+    if referees.len() == panel.first && referees.iter().all(|receipt| receipt == voice) && most {
         return Judgement::Stands(*voice);
     }
     if referees.len() < panel.all {
@@ -70,13 +69,12 @@ pub fn judge(parties: &[ReceiptId], ordered: usize, referees: &[ReceiptId], pane
     winner.map_or(Judgement::Undecided, |receipt| Judgement::Stands(*receipt))
 }
 
-/// What is paid where nobody further can be asked: the receipt that a strict majority and at least two runs show, if
-/// no auditor shows another. Nobody is slashed by it.
+/// What is paid where nobody further can be asked: the one receipt that all who have revealed show, two at least. Where
+/// receipts differ nobody is, since most of the parties may be one liar's.
 #[must_use]
-pub fn judge_late(revealed: &[ReceiptId], audits: &[ReceiptId]) -> Option<ReceiptId> {
-    let votes = |receipt: &ReceiptId| revealed.iter().filter(|other| *other == receipt).count();
-    let most = revealed.iter().find(|receipt| votes(receipt) >= 2 && votes(receipt) * 2 > revealed.len())?;
-    audits.iter().all(|audit| audit == most).then_some(*most)
+pub fn judge_late(revealed: &[ReceiptId]) -> Option<ReceiptId> {
+    let (first, others) = revealed.split_first()?;
+    (!others.is_empty() && others.iter().all(|other| other == first)).then_some(*first)
 }
 
 #[cfg(test)]
@@ -149,14 +147,19 @@ mod tests {
     }
 
     #[test]
-    fn when_time_is_over_a_majority_of_at_least_two_is_paid_unless_an_auditor_differs() {
+    fn when_time_is_over_those_who_all_agree_are_paid_and_nobody_who_differs() {
         for (receipts, expected) in
-            [("", None), ("a", None), ("aa", Some(b'a')), ("ab", None), ("aab", Some(b'a')), ("aabb", None)]
+            [("", None), ("a", None), ("aa", Some(b'a')), ("aaa", Some(b'a')), ("ab", None), ("aab", None)]
         {
-            assert_eq!(judge_late(&ids(receipts), &[]).map(|id| id.0[0]), expected, "{receipts:?}");
+            assert_eq!(judge_late(&ids(receipts)).map(|id| id.0[0]), expected, "{receipts:?}");
         }
-        assert_eq!(judge_late(&ids("aab"), &ids("b")), None);
-        assert_eq!(judge_late(&ids("aab"), &ids("a")).map(|id| id.0[0]), Some(b'a'));
+    }
+
+    /// The first may decide alone; once all are asked, all are waited for.
+    #[test]
+    fn of_more_than_the_first_none_decide_before_all_have_spoken() {
+        check(DEVNET, "aab", 3, "bb", "ask 3");
+        check(PUBLIC, "ab", 2, "bbbbbb", "ask 9");
     }
 
     proptest! {

@@ -248,6 +248,22 @@ pub enum UnitPhase {
     Dropped,
 }
 
+impl UnitPhase {
+    /// Whether nothing happens to the unit any more.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        match self {
+            Self::Placing
+            | Self::Running
+            | Self::Sealed { .. }
+            | Self::Drawing { .. }
+            | Self::Revealing { .. }
+            | Self::Agreed { .. } => false,
+            Self::Final { .. } | Self::Undecided | Self::Expired | Self::Dropped => true,
+        }
+    }
+}
+
 /// What the ledger knows of a run.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RunRecord {

@@ -205,7 +205,8 @@ pub fn watch(context: &Context, network: &mut Network, id: &JobId, timeout: Dura
     };
     let buyer = record(network, id)?.spec.buyer;
     let key = context.key_names().iter().filter_map(|name| context.key(name).ok()).find(|key| key.public() == buyer);
-    let mut mind = key.as_ref().map(buyer_of);
+    let genesis = network.state().genesis_id();
+    let mut mind = key.as_ref().map(|key| buyer_of(genesis, key));
     let begun = Instant::now();
     let mut explained = None;
     let ended = loop {

@@ -80,7 +80,7 @@ pub enum Violation {
         /// What its runs need.
         runs: u32,
     },
-    /// A job that has not closed waits for nothing: money would freeze.
+    /// A job that has not closed, or a unit of it that has not ended, waits for nothing: money would freeze.
     #[error("J3: {job} is not closed and has no timer")]
     Frozen {
         /// The job.
@@ -124,7 +124,15 @@ impl LedgerState {
             if units != record.escrow || (closed && record.escrow != MicroCredits::ZERO) {
                 return Err(Violation::Escrow { job: *job, held: record.escrow, units });
             }
-            if !closed && !self.has_timer(*job) {
+            let waits = |unit| self.has_timer(*job, unit);
+            let moves = match record.phase {
+                JobPhase::Posted { .. } => waits(None),
+                JobPhase::Open { .. } => {
+                    (0..).zip(&record.units).all(|(at, unit)| unit.phase.has_ended() || waits(Some(at)))
+                }
+                JobPhase::Closed { .. } => true,
+            };
+            if !moves {
                 return Err(Violation::Frozen { job: *job });
             }
             for run in record.units.iter().flat_map(|unit| &unit.runs) {

@@ -443,9 +443,9 @@ impl LedgerState {
         self.awaits_beacon() || self.next_timer().is_some_and(|at| at <= now) || self.can_place(now)
     }
 
-    pub(crate) fn has_timer(&self, job: JobId) -> bool {
-        let timer = self.timer_of.rows().range((job, None)..).next().is_some_and(|((next, _), _)| *next == job);
-        timer || self.sealed_at.rows().range((job, 0)..).next().is_some_and(|((next, _), _)| *next == job)
+    /// Whether the job itself, or a unit of it, has a moment at which it moves.
+    pub(crate) fn has_timer(&self, job: JobId, unit: Option<u32>) -> bool {
+        self.timer_of.contains(&(job, unit)) || unit.is_some_and(|unit| self.sealed_at.contains(&(job, unit)))
     }
 
     /// The state's root (`spec/05-settlement.md`, section 5).
@@ -480,7 +480,9 @@ impl LedgerState {
         }
         self.release_bonds();
         while let Some((_, job, unit)) = self.timers.rows().keys().next().copied().filter(|(at, _, _)| *at <= time) {
+            let due = self.timer_of.get(&(job, unit)).copied();
             self.drive_sure(job, Event::Due { unit });
+            assert_ne!(self.timer_of.get(&(job, unit)).copied(), due, "J3: {job}, unit {unit:?}, stands still");
         }
         while let Some((_, job, unit)) = self.sealed.rows().keys().next().copied().filter(|(at, _, _)| *at <= height) {
             self.drive_sure(job, Event::Beacon { unit, beacon });

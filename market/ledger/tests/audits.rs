@@ -214,3 +214,46 @@ fn the_chance_of_an_audit_is_a_share() {
         ",
     );
 }
+
+#[test]
+fn who_replaces_a_silent_host_of_a_spared_unit_is_audited() {
+    check(
+        &(hosts(4)
+            + "
+        post alice j k=1 audit=1        | ok
+        sign j                          | ok
+        accept j/0/0                    | ok
+        commit j/0/0 a                  | ok
+        unit j/0                        | revealing
+        wait 10000                      | ok
+        run j/0/0                       | unrevealed
+        role j/0/1                      | replica
+        role j/0/2                      | audit
+        "),
+    );
+}
+
+#[test]
+fn two_bought_replicas_are_not_paid_over_an_auditor_that_was_never_heard() {
+    check(
+        &(hosts(3)
+            + "
+        post alice j k=2 audit=10000 deadline=9000 | ok
+        sign j                          | ok
+        accept j/0/0                    | ok
+        accept j/0/1                    | ok
+        commit j/0/0 b                  | ok
+        commit j/0/1 b                  | ok
+        role j/0/2                      | audit
+        accept j/0/2                    | ok
+        commit j/0/2 a                  | ok
+        reveal j/0/0 b                  | ok
+        reveal j/0/1 b                  | ok
+        wait 10000                      | ok
+        run j/0/2                       | unrevealed
+        wait 30000                      | ok
+        unit j/0                        | expired
+        gain @j/0/0                     | 0
+        "),
+    );
+}

@@ -16,7 +16,7 @@ enum Step {
 
 fn run() -> impl Strategy<Value = String> {
     // Mostly runs that exist, now and then one that does not.
-    (0_u8..4, 0_u8..3, prop_oneof![9 => 0_u8..4, 1 => 4_u8..9]).prop_map(|(j, u, a)| format!("j{j}/{u}/{a}"))
+    (0_u8..4, 0_u8..3, prop_oneof![9 => 0_u8..7, 1 => 7_u8..12]).prop_map(|(j, u, a)| format!("j{j}/{u}/{a}"))
 }
 
 fn audit() -> impl Strategy<Value = &'static str> {
@@ -60,7 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Jobs that the history can speak of from its first line on.
 fn opening() -> String {
-    hosts(4)
+    hosts(7)
         + "
         post alice j0 k=2 units=2       | ok
         post alice j1 k=1 audit=7000 sealed | ok

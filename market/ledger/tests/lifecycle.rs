@@ -400,7 +400,7 @@ fn all_shown(count: u8, commits: &str) -> String {
 }
 
 #[test]
-fn where_no_referee_is_left_most_are_paid_and_nobody_is_slashed() {
+fn where_no_referee_is_left_nobody_is_named_and_nobody_is_paid() {
     check(
         &(all_shown(4, "aaba")
             + "
@@ -408,16 +408,12 @@ fn where_no_referee_is_left_most_are_paid_and_nobody_is_slashed() {
         wait 60000                      | ok
         unit j/0                        | placing
         wait 10000                      | ok
-        unit j/0                        | provisional
+        unit j/0                        | expired
         run j/0/2                       | released
-        gain @j/0/2                     | 0
-        wait 1000                       | ok
-        unit j/0                        | final
         job j                           | settled
-        gain @j/0/0                     | 500
-        gain @j/0/1                     | 500
-        gain @j/0/3                     | 500
-        gain alice                      | -1610
+        gain @j/0/2                     | 0
+        gain @j/0/0                     | 0
+        gain alice                      | -110
         burned                          | 110
         "),
     );
@@ -469,38 +465,78 @@ fn a_lie_shown_just_before_the_deadline_leaves_time_for_the_rerun() {
     );
 }
 
+/// A host that has accepted run `run` beats for 63 seconds.
+fn beats_for_a_minute(run: &str) -> String {
+    format!("wait 7000 | ok\nbeat {run} | ok\n").repeat(9)
+}
+
 #[test]
-fn a_referee_that_is_not_done_in_time_is_let_go_and_most_are_paid() {
+fn a_referee_that_sits_a_dispute_out_pays_and_another_decides_it() {
+    check(
+        &(all_shown(5, "aba")
+            + "
+        role j/0/3                      | referee
+        accept j/0/3                    | ok
+        "
+            + &beats_for_a_minute("j/0/3")
+            + "
+        run j/0/3                       | accepted
+        wait 7000                       | ok
+        run j/0/3                       | lost
+        gain @j/0/3                     | -500
+        role j/0/4                      | referee
+        accept j/0/4                    | ok
+        commit j/0/4 a                  | ok
+        reveal j/0/4 a                  | ok
+        run j/0/1                       | slashed
+        wait 1000                       | ok
+        unit j/0                        | final
+        gain @j/0/1                     | -20000
+        "),
+    );
+    // Where nobody is left to replace it, the unit expires as ever.
     check(
         &(all_shown(4, "aba")
             + "
         accept j/0/3                    | ok
+        "
+            + &beats_for_a_minute("j/0/3")
+            + "
         wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        beat j/0/3                      | ok
-        wait 7000                       | ok
-        run j/0/3                       | released
+        unit j/0                        | placing
+        wait 60000                      | ok
+        unit j/0                        | expired
         run j/0/1                       | released
+        gain alice                      | -110
+        "),
+    );
+}
+
+/// A silence among those who were asked last must not leave the unit standing still.
+#[test]
+fn a_referee_of_the_second_round_that_falls_silent_is_replaced() {
+    check(
+        &(all_shown(7, "aab")
+            + "
+        accept j/0/3                    | ok
+        commit j/0/3 b                  | ok
+        reveal j/0/3 b                  | ok
+        role j/0/5                      | referee
+        accept j/0/4                    | ok
+        accept j/0/5                    | ok
+        commit j/0/4 b                  | ok
+        commit j/0/5 b                  | ok
+        reveal j/0/4 b                  | ok
+        wait 10000                      | ok
+        run j/0/5                       | unrevealed
+        role j/0/6                      | referee
+        accept j/0/6                    | ok
+        commit j/0/6 b                  | ok
+        reveal j/0/6 b                  | ok
+        run j/0/0                       | slashed
+        run j/0/1                       | slashed
         wait 1000                       | ok
         unit j/0                        | final
-        gain @j/0/3                     | 0
-        gain @j/0/0                     | 500
-        gain @j/0/1                     | 0
         "),
     );
 }

@@ -394,7 +394,7 @@ impl<'a> World<'a> {
             solo,
             store,
             cabal,
-            buyer: BuyerAgent::new(key("buyer"), salt_of("buyer")),
+            buyer: BuyerAgent::new(genesis.id(), key("buyer"), &salt_of("buyer")),
             queue: BTreeMap::new(),
             made: 0,
             letters: 0,
