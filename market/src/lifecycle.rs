@@ -549,7 +549,7 @@ impl Job<'_> {
 
     fn on_beacon(&mut self, unit: u32, beacon: Beacon) {
         let height = self.context.height;
-        if !awaits_beacon(self.record, unit).is_some_and(|at| at <= height) {
+        if awaits_beacon(self.record, unit).is_none_or(|at| at > height) {
             return;
         }
         if self.record.spec.seal.is_some() {

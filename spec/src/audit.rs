@@ -102,7 +102,7 @@ impl AuditOpening {
         let mut at = unit;
         let mut node = leaf(&self.secret);
         for other in &self.path {
-            node = if at % 2 == 0 { join(&node, other) } else { join(other, &node) };
+            node = if at.is_multiple_of(2) { join(&node, other) } else { join(other, &node) };
             at /= 2;
         }
         node == seal.0

@@ -7,9 +7,9 @@ use samebit_ledger::market::agent::{Effect, HostAgent, View, falsify};
 use samebit_spec::{
     content::BlobRef,
     entry::Body,
-    id::{Commitment, HistoryRoot, ReceiptId},
+    id::{Commitment, HistoryRoot},
     job::{HostTally, RunId, RunPhase, RunRole, UnitRecord},
-    receipt::{self, Receipt, Salt},
+    receipt::{self, Receipt},
     sign::PublicKey,
     unit::{Fuel, MicroCredits},
     wire,
@@ -26,11 +26,11 @@ pub enum Claim {
     Honest,
     /// By the rules on bad machinery: never slashed; it may pay for what it gave up.
     Unlucky,
-    /// It has cheated and is poorer.
+    /// It has cheated and is poorer than those who worked.
     Poorer,
     /// It gets nothing for what it does, and loses nothing.
     Nothing,
-    /// Together with its partners it is poorer.
+    /// Together with its partners it is poorer than as many who worked.
     PoorerTogether,
     /// It has not come to lie, or together with its partners it is poorer.
     PoorerIfFound,
@@ -73,6 +73,17 @@ impl Case<'_> {
     }
 }
 
+/// What a mind sees when it may change what is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The ledger, as its agent saw it.
+    pub view: &'a View<'a>,
+    /// Its agent.
+    pub agent: &'a HostAgent,
+    /// The accounts of its owner.
+    pub cabal: &'a BTreeSet<PublicKey>,
+}
+
 /// What a mind does with a run that it is to execute.
 #[derive(Clone, Debug)]
 pub enum Work {
@@ -109,7 +120,7 @@ pub trait Mind: fmt::Debug {
     }
 
     /// What it sends of what an honest host would do.
-    fn edit(&mut self, effects: Vec<Effect>, _view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
+    fn edit(&mut self, effects: Vec<Effect>, _sight: &Sight<'_>) -> Vec<Effect> {
         effects
     }
 }
@@ -162,6 +173,10 @@ mind! {
 mind! {
     /// Lies wherever it is drawn, to keep referees busy.
     DisputeSpammer, "dispute-spammer", Poorer {
+        fn has_acted(&self, tally: &HostTally) -> bool {
+            tally.slashed >= 5
+        }
+
         fn show(&mut self, case: &Case<'_>, truth: Receipt) -> Receipt {
             let mut lie = truth;
             lie.output.stdout = BlobRef::of(&wire::encode(&case.run));
@@ -206,7 +221,7 @@ mind! {
 mind! {
     /// Commits and never reveals.
     Withholder, "withholder", Poorer {
-        fn edit(&mut self, effects: Vec<Effect>, _view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, _sight: &Sight<'_>) -> Vec<Effect> {
             without(effects, |body| matches!(body, Body::RunReveal { .. }))
         }
     }
@@ -218,7 +233,7 @@ mind! {
             tally.lost > 0
         }
 
-        fn edit(&mut self, effects: Vec<Effect>, _view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, _sight: &Sight<'_>) -> Vec<Effect> {
             without(effects, |body| !matches!(body, Body::RunAccept { .. }))
         }
     }
@@ -226,7 +241,7 @@ mind! {
 mind! {
     /// Declines everything.
     Decliner, "decliner", Nothing {
-        fn edit(&mut self, effects: Vec<Effect>, _view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, _sight: &Sight<'_>) -> Vec<Effect> {
             let decline = |effect| match effect {
                 Effect::Submit(Body::RunAccept { run }) => Effect::Submit(Body::RunDecline { run }),
                 other => other,
@@ -238,14 +253,14 @@ mind! {
 mind! {
     /// Copies the commitment of another host, and opens it with that host's receipt.
     LazyCopier, "lazy-copier", Poorer {
-        fn edit(&mut self, effects: Vec<Effect>, view: &View<'_>, agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, sight: &Sight<'_>) -> Vec<Effect> {
             let copy = |run: &RunId| {
-                let seen = view.runs.iter().find(|seen| seen.run == *run)?;
+                let seen = sight.view.runs.iter().find(|seen| seen.run == *run)?;
                 let mut others = seen.unit.runs.iter().filter(|other| other.host != seen.record.host);
                 others.find_map(|other| other.commitment)
             };
             let stolen = |run: &RunId| {
-                let seen = view.runs.iter().find(|seen| seen.run == *run)?;
+                let seen = sight.view.runs.iter().find(|seen| seen.run == *run)?;
                 let mut others = seen.unit.runs.iter().filter(|other| other.host != seen.record.host);
                 others.find_map(|other| other.receipt.clone())
             };
@@ -255,7 +270,7 @@ mind! {
                 }
                 Effect::Submit(Body::RunReveal { run, receipt, engine, .. }) => {
                     let receipt = stolen(&run).unwrap_or(receipt);
-                    Some(Effect::Submit(Body::RunReveal { run, salt: agent.salt(&run), receipt, engine }))
+                    Some(Effect::Submit(Body::RunReveal { run, salt: sight.agent.salt(&run), receipt, engine }))
                 }
                 other => Some(other),
             };
@@ -264,12 +279,12 @@ mind! {
     }
 }
 mind! {
-    /// Takes the salted mark of its own heartbeat for a commitment, hoping that somebody else's is like it.
+    /// Commits to a heartbeat's mark, of which it has seen that nobody else can tell what it hides.
     HeartbeatPeeker, "heartbeat-peeker", Poorer {
-        fn edit(&mut self, effects: Vec<Effect>, _view: &View<'_>, agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, sight: &Sight<'_>) -> Vec<Effect> {
             let replace = |effect| match effect {
                 Effect::Submit(Body::RunCommit { run, .. }) => {
-                    let mark = receipt::heartbeat_mark(&agent.salt(&run), &samebit_spec::id::StateRoot([5; 32]));
+                    let mark = receipt::heartbeat_mark(&sight.agent.salt(&run), &samebit_spec::id::StateRoot([5; 32]));
                     Effect::Submit(Body::RunCommit { run, commitment: Commitment(mark) })
                 }
                 other => other,
@@ -279,30 +294,9 @@ mind! {
     }
 }
 mind! {
-    /// Commits to the truth and to a lie, and opens the lie.
-    Equivocator, "equivocator", Poorer {
-        fn edit(&mut self, effects: Vec<Effect>, view: &View<'_>, agent: &HostAgent) -> Vec<Effect> {
-            let double = |effect| match effect {
-                Effect::Submit(Body::RunCommit { run, commitment }) => {
-                    let host = view.runs.iter().find(|seen| seen.run == run).map(|seen| seen.record.host);
-                    let lie = receipt::commitment(&run, &host.unwrap_or_default(), &Salt([1; 32]), ReceiptId([1; 32]));
-                    let both = [commitment, lie];
-                    both.map(|commitment| Effect::Submit(Body::RunCommit { run, commitment })).to_vec()
-                }
-                Effect::Submit(Body::RunReveal { run, salt, receipt, engine }) => {
-                    let receipt = falsify(receipt);
-                    vec![Effect::Submit(Body::RunReveal { run, salt: if salt == agent.salt(&run) { salt } else { Salt([1; 32]) }, receipt, engine })]
-                }
-                other => vec![other],
-            };
-            effects.into_iter().flat_map(double).collect()
-        }
-    }
-}
-mind! {
     /// Accepts what its bond does not cover.
     OvercommittedBond, "overcommitted-bond", InVain {
-        fn edit(&mut self, effects: Vec<Effect>, _view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, _sight: &Sight<'_>) -> Vec<Effect> {
             let insist = |effect| match effect {
                 Effect::Submit(Body::RunDecline { run }) => Effect::Submit(Body::RunAccept { run }),
                 other => other,
@@ -314,8 +308,8 @@ mind! {
 mind! {
     /// Changes its ask whenever it looks.
     AskSpammer, "ask-spammer", InVain {
-        fn edit(&mut self, mut effects: Vec<Effect>, view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
-            let ask = samebit_spec::unit::FuelPrice(1 + view.now.0 % 10);
+        fn edit(&mut self, mut effects: Vec<Effect>, sight: &Sight<'_>) -> Vec<Effect> {
+            let ask = samebit_spec::unit::FuelPrice(1 + sight.view.now.0 % 10);
             let offer = samebit_spec::offer::Offer::default();
             effects.extend([0, 1].map(|n| {
                 let ask = samebit_spec::unit::FuelPrice(ask.0.max(1) + n);
@@ -334,9 +328,13 @@ mind! {
     }
 }
 mind! {
-    /// Of one owner: all replicas of a unit lie alike when no stranger is among them, and an auditor or referee of theirs
-    /// says the same.
+    /// Of one owner: when no stranger is among the replicas of a unit, all say the same lie and run nothing; an auditor or
+    /// referee of theirs says so too.
     ColludingReplicas, "colluding-replicas", PoorerTogether {
+        fn work(&mut self, case: &Case<'_>, truth: &Receipt) -> Work {
+            if case.all_ours() { Work::Fake(Box::new(falsify(truth.clone()))) } else { Work::Run }
+        }
+
         fn show(&mut self, case: &Case<'_>, truth: Receipt) -> Receipt {
             collude(case, truth)
         }
@@ -357,10 +355,10 @@ mind! {
             collude(case, truth)
         }
 
-        fn edit(&mut self, effects: Vec<Effect>, view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
+        fn edit(&mut self, effects: Vec<Effect>, sight: &Sight<'_>) -> Vec<Effect> {
             let strangers = |run: &RunId| {
-                let seen = view.runs.iter().find(|seen| seen.run == *run);
-                seen.is_some_and(|seen| seen.unit.runs.iter().any(|other| other.host != seen.record.host && other.phase.is_alive()))
+                let seen = sight.view.runs.iter().find(|seen| seen.run == *run);
+                seen.is_some_and(|seen| seen.unit.runs.iter().any(|other| !sight.cabal.contains(&other.host) && other.phase.is_alive()))
             };
             let choose = |effect| match effect {
                 Effect::Submit(Body::RunAccept { run }) if strangers(&run) && run.attempt < 4 => {
@@ -373,8 +371,12 @@ mind! {
     }
 }
 mind! {
-    /// Works by the rules as a replica; as an auditor or referee it sides with its owner's lie.
-    BoughtAuditor, "bought-auditor", PoorerTogether {
+    /// Works by the rules as a replica; as an auditor or referee it sides with the lie of those who pay it.
+    BoughtAuditor, "bought-auditor", PoorerIfFound {
+        fn has_acted(&self, _tally: &HostTally) -> bool {
+            true
+        }
+
         fn show(&mut self, case: &Case<'_>, truth: Receipt) -> Receipt {
             if case.role == RunRole::Replica { truth } else { collude(case, truth) }
         }
@@ -447,7 +449,7 @@ pub fn named(name: &str) -> Option<Box<dyn Mind>> {
         "decliner" => Box::new(Decliner),
         "lazy-copier" => Box::new(LazyCopier),
         "heartbeat-peeker" => Box::new(HeartbeatPeeker),
-        "equivocator" => Box::new(Equivocator),
+        "equivocator" => Box::new(Equivocator::default()),
         "overcommitted-bond" => Box::new(OvercommittedBond),
         "ask-spammer" => Box::new(AskSpammer),
         "trust-then-cheat" => Box::new(TrustThenCheat),
@@ -460,6 +462,50 @@ pub fn named(name: &str) -> Option<Box<dyn Mind>> {
         "beacon-watcher" => Box::new(BeaconWatcher::default()),
         _ => return None,
     })
+}
+
+/// Commits to the truth and to a lie, and opens the lie.
+#[derive(Clone, Debug, Default)]
+pub struct Equivocator {
+    truths: BTreeMap<RunId, Receipt>,
+}
+
+impl Mind for Equivocator {
+    fn name(&self) -> &'static str {
+        "equivocator"
+    }
+
+    fn claim(&self) -> Claim {
+        Claim::Poorer
+    }
+
+    fn show(&mut self, case: &Case<'_>, truth: Receipt) -> Receipt {
+        self.truths.insert(case.run, truth.clone());
+        truth
+    }
+
+    fn edit(&mut self, effects: Vec<Effect>, sight: &Sight<'_>) -> Vec<Effect> {
+        let mut sent = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Submit(Body::RunCommit { run, commitment }) => {
+                    sent.push(Effect::Submit(Body::RunCommit { run, commitment }));
+                    let host = sight.view.runs.iter().find(|seen| seen.run == run).map(|seen| seen.record.host);
+                    if let (Some(host), Some(truth)) = (host, self.truths.get(&run)) {
+                        let lie = falsify(truth.clone()).id();
+                        let commitment = receipt::commitment(&run, &host, &sight.agent.salt(&run), lie);
+                        sent.push(Effect::Submit(Body::RunCommit { run, commitment }));
+                    }
+                }
+                Effect::Submit(Body::RunReveal { run, salt, receipt, engine }) => {
+                    let receipt = falsify(receipt);
+                    sent.push(Effect::Submit(Body::RunReveal { run, salt, receipt, engine }));
+                }
+                other => sent.push(other),
+            }
+        }
+        sent
+    }
 }
 
 /// Takes its promise back in the moment between its commitment and the draw, and lies when it does not: it hopes to know
@@ -482,8 +528,8 @@ impl Mind for BeaconWatcher {
         falsify(truth)
     }
 
-    fn edit(&mut self, mut effects: Vec<Effect>, view: &View<'_>, _agent: &HostAgent) -> Vec<Effect> {
-        for seen in &view.runs {
+    fn edit(&mut self, mut effects: Vec<Effect>, sight: &Sight<'_>) -> Vec<Effect> {
+        for seen in &sight.view.runs {
             let drawing = matches!(seen.unit.phase, samebit_spec::job::UnitPhase::Drawing { .. });
             if seen.record.phase == RunPhase::Committed && drawing {
                 let tried = self.tried.entry(seen.run).or_default();
@@ -519,7 +565,7 @@ pub fn bond_of(name: &str, usual: MicroCredits) -> MicroCredits {
     match name {
         "sybils" => MicroCredits(usual.0 / 5),
         // Enough for one run, of three that it takes at once.
-        "overcommitted-bond" => MicroCredits(usual.0 / 10),
+        "overcommitted-bond" => MicroCredits(30_000),
         _ => usual,
     }
 }

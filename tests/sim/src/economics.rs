@@ -38,8 +38,9 @@ pub struct Row {
     pub profit: f64,
     /// The closed form of that.
     pub expected: f64,
-    /// The furthest that a measured share is from its closed form, in standard deviations.
-    pub sigmas: f64,
+    /// The furthest that a measured share is from its closed form, in standard deviations. None where fewer than ten lies
+    /// are expected to be found: too few to say.
+    pub sigmas: Option<f64>,
     /// Units that the adversary held whole, and lied about.
     pub lied: u64,
     /// Of those, where it was slashed.
@@ -69,11 +70,15 @@ pub fn world(replicas: u8, audit: BasisPoints, adversary: f64, jobs: u64, seed: 
     plan
 }
 
+/// The chance of an audit that is planned for `replicas` hosts when nothing but the work is to be gained.
+#[must_use]
+pub fn planned(replicas: u8) -> BasisPoints {
+    plan::least_audit(replicas, MicroCredits(REWARD), &STRICT, &Risk::default()).unwrap_or(BasisPoints(10_000))
+}
+
 /// One row, of about `jobs` times two and a half units.
 #[must_use]
-pub fn measure(tier: &'static str, replicas: u8, adversary: f64, jobs: u64, seed: u64) -> Row {
-    let audit =
-        plan::least_audit(replicas, MicroCredits(REWARD), &STRICT, &Risk::default()).unwrap_or(BasisPoints(10_000));
+pub fn measure((tier, replicas): (&'static str, u8), audit: BasisPoints, adversary: f64, jobs: u64, seed: u64) -> Row {
     let end = run(&world(replicas, audit, adversary, jobs, seed));
     assert_eq!(end.broken, None, "{}", end.table());
     row(tier, replicas, audit, adversary, &end)
@@ -103,15 +108,17 @@ fn row(tier: &'static str, replicas: u8, audit: BasisPoints, adversary: f64, end
     let reward = end.useful as f64 * 10.0 / 1e6 / (end.finals.max(1)) as f64;
     let bond = (STRICT.bond_multiple * REWARD) as f64 / reward;
     let k = f64::from(replicas);
-    // Of a unit that it holds: paid when not found, slashed when found and decided.
-    let lie = k * ((1.0 - found) - found * decided * bond - 0.8);
+    // Of a unit that it holds: paid for nothing when not found, slashed when found and decided.
+    let lie = k * ((1.0 - found) - found * decided * bond);
     let others = runs as f64 - k * lied;
     let expected = (lie * lied + 0.2 * others.max(0.0)) / (runs.max(1)) as f64;
     let profit = profit as f64 / reward / (runs.max(1)) as f64;
     // What varies is how many lies are found: each costs the bonds of all.
     let chance = found * decided;
     let spread = k * bond * (lied * chance * (1.0 - chance)).sqrt() / (runs.max(1)) as f64;
-    let drift = if lied > 0.0 { (profit - expected).abs() / spread.max(0.01) } else { 0.0 };
+    // Its auditors and referees who sided with the lie lose their bonds too, which the form leaves out.
+    let sided = counts.sided as f64 * bond / (runs.max(1)) as f64;
+    let drift = if lied > 0.0 { (profit + sided - expected).abs() / spread.max(0.01) } else { 0.0 };
     Row {
         tier,
         replicas,
@@ -122,7 +129,8 @@ fn row(tier: &'static str, replicas: u8, audit: BasisPoints, adversary: f64, end
         undetected: end.lies_final as f64 / (end.finals.max(1)) as f64,
         profit,
         expected,
-        sigmas: off(counts.believed, 1.0 - found).max(off(counts.slashed, chance)).max(drift),
+        sigmas: (lied * chance >= 10.0)
+            .then(|| off(counts.believed, 1.0 - found).max(off(counts.slashed, chance)).max(drift)),
         lied: counts.lied,
         slashed: counts.slashed,
         believed: counts.believed,
@@ -141,6 +149,8 @@ struct Counts {
     lied: u64,
     slashed: u64,
     believed: u64,
+    /// Bonds of the liars' auditors and referees that were lost.
+    sided: u64,
 }
 
 impl Counts {
@@ -152,15 +162,19 @@ impl Counts {
         }
         self.lied += 1;
         self.slashed += u64::from(parties().all(|run| run.phase == RunPhase::Slashed));
+        let sided = unit.runs.iter().filter(|run| run.role != RunRole::Replica && run.phase == RunPhase::Slashed);
+        self.sided += sided.count() as u64;
         self.believed += u64::from(parties().all(|run| run.phase == RunPhase::Upheld));
     }
 }
 
-/// The whole table: each assurance, honest and with adversaries, and the peer.
+/// The whole table: each assurance as it is planned, honest and with adversaries, and `spot` with a quarter of the audits
+/// that are planned, where lying pays.
 #[must_use]
 pub fn table(jobs: u64, seed: u64) -> Vec<Row> {
-    let cells = TIERS.iter().flat_map(|tier| [0.0, 0.1, 0.2].map(|adversary| (*tier, adversary)));
-    cells.map(|((tier, replicas), adversary)| measure(tier, replicas, adversary, jobs, seed)).collect()
+    let cells = TIERS.iter().flat_map(|tier| [0.0, 0.1, 0.2].map(|adversary| (*tier, planned(tier.1), adversary)));
+    let short = (("audited less", 1), BasisPoints(planned(1).0 / 4), 0.2);
+    cells.chain([short]).map(|(tier, audit, adversary)| measure(tier, audit, adversary, jobs, seed)).collect()
 }
 
 /// The table for people. `tax` is what metering, stack, NaN and hashing cost a run, by `cargo xtask bench tax`.
@@ -168,12 +182,12 @@ pub fn table(jobs: u64, seed: u64) -> Vec<Row> {
 pub fn text(rows: &[Row], tax: f64, seed: u64) -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
-        "tier       k       p  liars  compute  with tax  records  wrong and final  liar's profit  closed form  sigmas\n",
+        "tier          k       p  liars  compute  with tax  records  wrong and final  liar's profit  closed form  sigmas\n",
     );
     for row in rows {
         let _ = writeln!(
             text,
-            "{:<9} {:>2} {:>7} {:>5.0}%  {:>7.3}  {:>8.3}  {:>7.1}  {:>15.5}  {:>13.3}  {:>11.3}  {:>6.2}",
+            "{:<12} {:>2} {:>7} {:>5.0}%  {:>7.3}  {:>8.3}  {:>7.1}  {:>15.5}  {:>13.3}  {:>11.3}  {:>7}",
             row.tier,
             row.replicas,
             row.audit.to_string(),
@@ -184,7 +198,7 @@ pub fn text(rows: &[Row], tax: f64, seed: u64) -> String {
             row.undetected,
             row.profit,
             row.expected,
-            row.sigmas
+            row.sigmas.map_or_else(|| String::from("too few"), |sigmas| format!("{sigmas:.2}"))
         );
     }
     for (adversary, patience) in [(0.0, 10), (0.2, 10), (0.2, 50), (0.2, 100)] {

@@ -5,6 +5,8 @@
 //! One thread, no clock: the same [`world::Plan`] gives the same blocks. Nothing of the protocol is here; a rule that the
 //! simulation needs is a rule of `samebit-market` or `samebit-ledger`.
 
+#![allow(clippy::cast_possible_truncation, reason = "shares of a few hosts, all small")]
+
 pub mod adversary;
 pub mod boinc;
 pub mod dice;

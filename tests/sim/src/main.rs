@@ -52,7 +52,7 @@ fn command(args: &[String]) -> Result<(), String> {
             } else {
                 print!("{}", economics::text(&rows, tax.unwrap_or(1.0), option("--seed", 1)?));
             }
-            let far = rows.iter().find(|row| row.sigmas > 3.0);
+            let far = rows.iter().find(|row| row.sigmas.is_some_and(|sigmas| sigmas > 3.0));
             far.map_or(Ok(()), |row| Err(format!("{row:?} is more than 3 sigma from its closed form")))
         }
         _ => {

@@ -4,7 +4,10 @@ use crate::{
     adversary::{self, Claim},
     world::{Buyer, Cut, End, HostEnd, Plan},
 };
-use samebit_spec::{param::Params, unit::BasisPoints};
+use samebit_spec::{
+    param::Params,
+    unit::{BasisPoints, MicroCredits, Millis},
+};
 
 /// Adversaries that are not hosts.
 pub const OTHERS: [&str; 5] =
@@ -57,7 +60,8 @@ pub fn of(name: &str, seed: u64) -> Option<Plan> {
             if name == "sybils" {
                 plan.hosts.extend(vec![name.to_owned(); 6]);
             }
-            let ours = |kind: &String| kind == name || (name == "bought-auditor" && kind == "colluding-replicas");
+            // Whoever is bought is not of the liars' own: it is judged by itself.
+            let ours = |kind: &String| kind == if name == "bought-auditor" { "colluding-replicas" } else { name };
             plan.cabal = plan.hosts.iter().enumerate().filter(|(_, kind)| ours(kind)).map(|(n, _)| n).collect();
         }
         "eclipse" => {
@@ -80,10 +84,19 @@ pub fn of(name: &str, seed: u64) -> Option<Plan> {
             (plan.replicas, plan.patience) = (Some(2), 2_000);
             place(&mut plan, 1, name);
             plan.hosts[turn(7)] = String::from("dispute-spammer");
-            plan.params.exclusion = samebit_spec::unit::Millis(0);
+            plan.params.exclusion = Millis(0);
         }
         "honest" | "slow" => place(&mut plan, 3, name),
-        "decliner" | "no-show" | "overcommitted-bond" | "ask-spammer" => place(&mut plan, 1, name),
+        "decliner" | "no-show" | "ask-spammer" => place(&mut plan, 1, name),
+        "overcommitted-bond" => {
+            place(&mut plan, 1, name);
+            (plan.params.bond_least, plan.jobs) = (MicroCredits(20_000), 20);
+        }
+        "dispute-spammer" => {
+            (plan.replicas, plan.patience) = (Some(2), 400);
+            place(&mut plan, 1, name);
+            plan.params.exclusion = Millis(0);
+        }
         _ => {
             adversary::named(name)?;
             (plan.replicas, plan.patience) = (Some(2), 400);
@@ -106,6 +119,10 @@ pub fn judge(plan: &Plan, end: &End) -> Result<(), String> {
         return Err(String::from("nothing was settled"));
     }
     let cabal: i128 = plan.cabal.iter().map(|n| end.hosts[*n].gain).sum();
+    // What honest work brought each of those who did it.
+    let honest: Vec<i128> = end.hosts.iter().filter(|host| host.claim == Claim::Honest).map(|host| host.gain).collect();
+    let usual = honest.iter().sum::<i128>() / i128::try_from(honest.len().max(1)).unwrap_or(1);
+    let together = usual * i128::try_from(plan.cabal.len()).unwrap_or(0);
     let washed = plan.hosts.iter().any(|kind| kind == "wash-trader");
     for (n, host) in end.hosts.iter().enumerate() {
         let HostEnd { claim, gain, tally, name, .. } = host;
@@ -113,12 +130,14 @@ pub fn judge(plan: &Plan, end: &End) -> Result<(), String> {
             Claim::Honest => tally.slashed == 0 && *gain >= 0,
             Claim::Unlucky | Claim::InVain => tally.slashed == 0,
             Claim::Nothing => *gain == 0 && tally.slashed == 0,
-            Claim::Poorer => *gain < 0,
+            Claim::Poorer => *gain < usual,
             Claim::PoorerTogether if washed => cabal + end.buyer_gain < 0,
-            Claim::PoorerTogether => cabal < 0,
-            Claim::PoorerIfFound => cabal < 0 || plan.cabal.iter().all(|n| end.hosts[*n].tally.slashed == 0),
+            Claim::PoorerTogether => cabal < together,
+            Claim::PoorerIfFound if *name == "bought-auditor" => *gain < usual || tally.slashed == 0,
+            Claim::PoorerIfFound => cabal < together || plan.cabal.iter().all(|n| end.hosts[*n].tally.slashed == 0),
         };
-        let expected = plan.buyer == Buyer::Nondeterministic || holds;
+        // Nobody is named where no two hosts get the same.
+        let expected = if plan.buyer == Buyer::Nondeterministic { tally.slashed == 0 } else { holds };
         if !expected {
             return Err(format!("h{n} ({name}) ended as it must not: {claim:?}"));
         }
@@ -126,8 +145,8 @@ pub fn judge(plan: &Plan, end: &End) -> Result<(), String> {
     if end.buyer_gain > 0 {
         return Err(format!("the buyer has gained {}", end.buyer_gain));
     }
-    if end.lies_believed > 0 && plan.cabal.is_empty() {
-        return Err(format!("{} compared or audited units ended with a lie", end.lies_believed));
+    if end.lies_believed > 0 {
+        return Err(format!("{} units that liars did not hold whole ended with a lie", end.lies_believed));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! ends the world with its name.
 
 use crate::{
-    adversary::{Case, Claim, Mind, Work, named},
+    adversary::{Case, Claim, Mind, Sight, Work, named},
     dice::Dice,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -21,7 +21,7 @@ use samebit_spec::{
     entry::{Body, Entry, SignedEntry},
     execution::{Execution, Limits, Outcome, TensorOps},
     id::{HistoryRoot, JobId, LedgerRoot, ReceiptId, StateRoot},
-    job::{HostTally, JobPhase, JobSpec, RunId, RunPhase, UnitPhase},
+    job::{HostTally, JobPhase, JobSpec, RunId, RunPhase, RunRole, UnitPhase},
     offer::{Needs, Offer, lack},
     param::Params,
     receipt::{Output, Receipt},
@@ -186,13 +186,13 @@ pub struct End {
     pub state: LedgerState,
     /// Its blocks.
     pub blocks: Vec<Block>,
-    /// A hash of everything that happened, in order.
+    /// A hash of every block and its moment, in order: they hold everything that was sent and taken.
     pub events: [u8; 32],
     /// Each host.
     pub hosts: Vec<HostEnd>,
     /// What the buyer has gained; it is never more than nothing.
     pub buyer_gain: i128,
-    /// Final units whose result is a lie though it was compared or audited.
+    /// Final units whose result is a lie though liars of one owner did not hold all their replicas.
     pub lies_believed: usize,
     /// Final units whose result is a lie, compared or not.
     pub lies_final: usize,
@@ -361,13 +361,8 @@ impl<'a> World<'a> {
         let mut accounts: Vec<_> = names.iter().map(|name| (key(name), MicroCredits(RICH))).collect();
         accounts.push((key("buyer"), MicroCredits(RICH)));
         accounts.sort_unstable();
-        let genesis = Genesis {
-            network: "sim".into(),
-            time: START,
-            validator: key("validator"),
-            params: plan.params.clone(),
-            accounts,
-        };
+        let genesis =
+            Genesis { network: "sim".into(), time: START, validator: key("validator"), params: plan.params, accounts };
         let state = LedgerState::new(&genesis).expect("a sound genesis");
         let store = Memory::default();
         let solo = Solo::with_store(state, store.clone(), Box::new(Key::named("validator"))).expect("its own chain");
@@ -660,12 +655,18 @@ impl<'a> World<'a> {
             for (run, receipt) in &host.saved {
                 host.agent.restore(*run, receipt.clone());
             }
+            // The machine is away for a while, shorter than anybody waits for an opening.
+            if host.mind.claim() == Claim::Unlucky {
+                let away = 1 + self.dice.roll(self.plan.params.reveal.0 / 2);
+                return self.look_again(n, away);
+            }
         }
         let account = self.hosts[n].account;
         let mut mind = std::mem::replace(&mut self.hosts[n].mind, Box::new(crate::adversary::Honest));
         let view = self.solo.state().host_view(&account, self.now);
         let effects = self.hosts[n].agent.observe(&view);
-        let effects = mind.edit(effects, &view, &self.hosts[n].agent);
+        let sight = Sight { view: &view, agent: &self.hosts[n].agent, cabal: &self.cabal };
+        let effects = mind.edit(effects, &sight);
         let busy = !view.runs.is_empty();
         let mut fakes = Vec::new();
         let mut started = Vec::new();
@@ -742,7 +743,8 @@ impl<'a> World<'a> {
     fn order(&mut self) {
         self.batch = None;
         let mut arrived = std::mem::take(&mut self.arrived);
-        if !self.plan.custody_withheld && self.plan.buyer != Buyer::Griefing {
+        // A griefing buyer's cancellation is sometimes too late.
+        if !self.plan.custody_withheld && (self.plan.buyer != Buyer::Griefing || self.dice.roll(3) == 0) {
             let custody: Vec<_> = self.state().awaiting_custody().map(|(job, _)| *job).collect();
             arrived.extend(custody.into_iter().map(|job| (From::Validator, Body::CustodySign { job })));
         }
@@ -923,9 +925,11 @@ impl<'a> World<'a> {
                 end.finals += 1;
                 end.useful += truth.fuel.0;
                 let lie = deterministic && truth.id() != receipt;
-                let compared = job.spec.replicas > 1 || unit.audit.is_ordered();
+                let replicas = || unit.runs.iter().filter(|run| run.role == RunRole::Replica && run.receipt.is_some());
+                let alone = replicas().count() == 1 && !unit.audit.is_ordered();
+                let whole = alone || (!self.cabal.is_empty() && replicas().all(|run| self.cabal.contains(&run.host)));
                 end.lies_final += usize::from(lie);
-                end.lies_believed += usize::from(lie && compared);
+                end.lies_believed += usize::from(lie && !whole);
             }
         }
         end
@@ -944,7 +948,7 @@ pub fn truth(execution: &Execution) -> Receipt {
         execution: id,
         outcome: Outcome::Exited { code: 0 },
         output: Output { stdout: BlobRef::of(&id.0), tree: TreeRef::default() },
-        fuel: Fuel(1_000_000 + u64::from(id.0[0]) * 300_000),
+        fuel: Fuel(70_000_000 + u64::from(id.0[0]) * 100_000),
         steps: 1,
         history: HistoryRoot(id.0),
     }
