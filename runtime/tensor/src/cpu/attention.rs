@@ -25,8 +25,12 @@ pub(super) fn attention(level: Level, halt: &Halt<'_>, inputs: &[&Tensor], scale
     };
     let scores = samebit_spec::tensor::infer(&Op::MatMul, &[query.of(), &flipped]).expect("checked").remove(0);
     let outer = |shape: &Shape| shape.dims()[..shape.rank() - 2].iter().map(|len| *len as usize).product::<usize>();
-    // One matrix of scores for each of the result, and nothing added to them.
-    if inputs.len() == 3 && outer(&scores.shape) == outer(shape) && !query.floats().is_empty() {
+    // One matrix of scores for each of the result, of some elements, and nothing added to them.
+    if inputs.len() == 3
+        && scores.shape.elements() > 0
+        && outer(&scores.shape) == outer(shape)
+        && !query.floats().is_empty()
+    {
         return by_matrix(level, halt, [query, key, value], scale, shape);
     }
     whole(level, halt, inputs, scale, scores, shape)
