@@ -56,6 +56,9 @@ fn by_matrix(level: Level, halt: &Halt<'_>, of: [&Tensor; 3], scale: f32, shape:
     let rows = (SCORES / keys).clamp(1, len).next_multiple_of(gemm::TALL).min(len);
     let finish = Finish { alpha: Some(scale), bias: &[] };
     let one = |(at, made): (usize, &mut [f32])| {
+        if halt.asked() {
+            return;
+        }
         let [query_at, key_at, value_at] = [0, 1, 2].map(|of| picks[of].matrix(at));
         let part = |at: usize, size: usize| at * size..(at + 1) * size;
         let data = &key[part(key_at, keys * depth)];
@@ -66,9 +69,15 @@ fn by_matrix(level: Level, halt: &Halt<'_>, of: [&Tensor; 3], scale: f32, shape:
         let mut scores = vec![0.0; rows * keys];
         let mut weights = vec![0.0; rows * keys];
         for (query, made) in query.chunks(rows * depth).zip(made.chunks_mut(rows * width)) {
+            if halt.asked() {
+                return;
+            }
             let count = made.len() / width * keys;
             let (scores, weights) = (&mut scores[..count], &mut weights[..count]);
             gemm::multiply(level, halt, query, Right::Kept(&turned), finish, scores);
+            if halt.asked() {
+                return;
+            }
             along::softmax_of(level, scores, weights, keys);
             gemm::multiply(level, halt, weights, Right::Kept(&values), Finish::NONE, made);
         }
@@ -86,13 +95,21 @@ fn whole(level: Level, halt: &Halt<'_>, inputs: &[&Tensor], scale: f32, of: Tens
     let [query, key, value] = [inputs[0], inputs[1], inputs[2]];
     let ([.., len, depth], [.., keys, _]) = (query.dims(), key.dims()) else { unreachable!("checked") };
     let [len, depth, keys] = [*len, *depth, *keys].map(|len| len as usize);
+    // What is left as it is when the host ends the run.
+    let unmade = || Data::F32(vec![0.0; usize::try_from(shape.elements()).expect("below 2^31")]);
     let mut scores = vec![0.0; usize::try_from(of.shape.elements()).expect("below 2^31")];
     let picks = [Stack::of(&of.shape, &query.of().shape), Stack::of(&of.shape, &key.of().shape)];
     gemm::products(level, halt, [query.floats(), key.floats()], [len, depth, keys], &picks, true, &mut scores);
+    if halt.asked() {
+        return unmade();
+    }
     elementwise::scale(level, &mut scores, scale);
     let mut scores = Tensor::made(of.clone(), Data::F32(scores));
     if let Some(mask) = inputs.get(3) {
         scores = Tensor::made(of.clone(), elementwise::two(level, &Op::Add, &scores, mask, &of.shape));
+    }
+    if halt.asked() {
+        return unmade();
     }
     let weights = along::softmax(level, &scores, of.shape.rank() - 1);
     gemm::matmul(level, halt, &Tensor::made(of, weights), value, shape)

@@ -427,6 +427,9 @@ pub(super) fn multiply(level: Level, halt: &Halt<'_>, a: &[f32], b: Right<'_>, f
     let padded = n.next_multiple_of(width(level));
     let mut room = Panels::new(if matches!(b, Right::Given(_)) { padded * DEPTH.min(k) } else { 0 });
     for start in (0..k).step_by(DEPTH) {
+        if halt.asked() {
+            return;
+        }
         let steps = Steps { start, depth: DEPTH.min(k - start), k };
         let panels = match b {
             Right::Kept(columns) => {
@@ -579,6 +582,9 @@ pub(super) fn products(
         return;
     }
     let one = |(at, c): (usize, &mut [f32])| {
+        if halt.asked() {
+            return;
+        }
         let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
         let matrix = Matrix { data: &b[right * k * n..(right + 1) * k * n], k, n, turned };
         let rows = &a[left * m * k..(left + 1) * m * k];
