@@ -482,11 +482,11 @@ impl List {
 
     /// The last ones, so that what was added did not change the numbers of the others.
     fn edges(&mut self) {
-        let attentions: [([&[u32]; 3], Option<&[u32]>); 9] = [
+        let attentions = [
             // No keys, no depth, no columns, no rows.
-            ([&[2, 4], &[0, 4], &[0, 3]], None),
+            ([&[2u32, 4][..], &[0, 4], &[0, 3]], None),
             ([&[3, 2, 4], &[3, 0, 4], &[3, 0, 5]], None),
-            ([&[2, 4], &[0, 4], &[0, 3]], Some(&[2, 0])),
+            ([&[2, 4], &[0, 4], &[0, 3]], Some(&[2, 0][..])),
             ([&[2, 0], &[3, 0], &[3, 4]], None),
             ([&[2, 4], &[3, 4], &[3, 0]], None),
             ([&[0, 4], &[3, 4], &[3, 2]], None),
