@@ -7,7 +7,7 @@
 //! [declines](Accelerator::declines) goes to the CPU and is nothing against it.
 
 use crate::memory::lock;
-use samebit_tensor::{Backend, Cpu, Failure, Fault, Graph, GraphError, Plan, Tensor, cpu};
+use samebit_tensor::{Backend, Cpu, Failure, Fault, Graph, GraphError, Halt, Plan, Tensor, cpu};
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
@@ -126,9 +126,15 @@ impl<B: Accelerator> Checked<B> {
         let mut made = self.inner.run(&asked, plan, outside, stop)?;
         let mut more = made.split_off(graph.outputs.len());
         let results = more.split_off(chosen.inputs.len());
-        self.checks.fetch_add(1, Ordering::Relaxed);
         let operands: Vec<&Tensor> = more.iter().collect();
-        match cpu::eval(&chosen.op, &operands) {
+        let halt = Halt::new(stop);
+        let wanted = cpu::eval_until(&halt, &chosen.op, &operands);
+        if halt.was_heard() {
+            // What the CPU has of it is not whole, and says nothing of the backend.
+            return Err(Fault::Stopped.into());
+        }
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        match wanted {
             Ok(wanted) if wanted == results => return Ok(made),
             Ok(_) => self.withdraw(format!("{} had other bits than on the CPU", chosen.op.name())),
             Err(error) => self.withdraw(format!("{} had a result, and the CPU refuses: {error}", chosen.op.name())),

@@ -17,6 +17,8 @@ struct Frail {
     declines: AtomicBool,
     refuses: AtomicBool,
     lenient: AtomicBool,
+    /// Whether a run of it has ended.
+    ended: AtomicBool,
 }
 
 impl Accelerator for Frail {
@@ -50,6 +52,7 @@ impl Backend for Frail {
             }
             made => made?,
         };
+        self.ended.store(true, Ordering::Relaxed);
         if self.errs.load(Ordering::Relaxed) {
             for (tensor, id) in made.iter_mut().zip(&graph.outputs).filter(|(_, id)| **id as usize >= outside.len()) {
                 let Data::F32(data) = tensor.data() else { panic!("{id} is f32 here") };
@@ -112,6 +115,20 @@ fn a_backend_that_errs_is_found_out_and_its_result_is_never_given() {
     assert!(why.contains("other bits than on the CPU"), "{why}");
     assert!(checked.describe().contains(&why), "{}", checked.describe());
     assert_eq!(checked.checks(), 21, "it is not asked again");
+}
+
+/// The CPU is stopped in the middle of what it computes again: that is no result to hold a backend against.
+#[test]
+fn a_stop_during_a_check_ends_the_run_and_is_nothing_against_the_backend() {
+    let outside = vec![Tensor::f32(&[40, 40], &[0.5; 1600]).expect("small")];
+    let graph = Graph { nodes: vec![Node { op: Op::MatMul, inputs: vec![0, 0] }], outputs: vec![1] };
+    let plan = graph.plan(&[outside[0].of().clone()], u64::MAX).expect("a product of squares");
+    let checked = Checked::new(Frail::default(), 1);
+    let stop = || checked.inner().ended.load(Ordering::Relaxed);
+    assert_eq!(checked.run(&graph, &plan, &outside, &stop), Err(Failure::Fault(Fault::Stopped)));
+    assert_eq!((checked.checks(), checked.withdrawn()), (0, None));
+    assert!(checked.run(&graph, &plan, &outside, NEVER).is_ok(), "and it is still asked");
+    assert_eq!((checked.checks(), checked.withdrawn()), (1, None));
 }
 
 #[test]

@@ -172,6 +172,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
     list.along();
     list.quantised();
     list.moves();
+    list.edges();
     list.cases
 }
 
@@ -477,5 +478,44 @@ impl List {
         let op = Op::Pad { before: vec![1, 0], after: vec![1, 0], value: Bits(0) };
         self.push("of nothing", op, vec![empty.clone()]);
         self.push("of nothing", Op::Transpose { order: vec![1, 0] }, vec![empty]);
+    }
+
+    /// The last ones, so that what was added did not change the numbers of the others.
+    fn edges(&mut self) {
+        let attentions = [
+            // No keys, no depth, no columns, no rows.
+            ([&[2u32, 4][..], &[0, 4], &[0, 3]], None),
+            ([&[3, 2, 4], &[3, 0, 4], &[3, 0, 5]], None),
+            ([&[2, 4], &[0, 4], &[0, 3]], Some(&[2, 0][..])),
+            ([&[2, 0], &[3, 0], &[3, 4]], None),
+            ([&[2, 4], &[3, 4], &[3, 0]], None),
+            ([&[0, 4], &[3, 4], &[3, 2]], None),
+            ([&[1, 1], &[1, 1], &[1, 1]], None),
+            ([&[1, 4], &[1, 4], &[1, 3]], None),
+            // One matrix whose scores are many, so that its rows go to several threads.
+            ([&[200, 16], &[512, 16], &[512, 32]], None),
+        ];
+        for (operands, mask) in attentions {
+            let mut inputs: Vec<Tensor> =
+                operands.iter().map(|dims| self.source.floats(dims, Numbers::Moderate)).collect();
+            inputs.extend(mask.map(|dims| self.source.floats(dims, Numbers::Moderate)));
+            let name = format!("{operands:?} {mask:?}");
+            self.push(&name, Op::Attention { scale: 0.5.into() }, inputs);
+        }
+        // Right operands whose layout is kept: several blocks over `k`, and hardly any padding.
+        for of in [Numbers::Moderate, Numbers::Special] {
+            let inputs = vec![self.source.floats(&[7, 400], of), self.source.floats(&[400, 31], of)];
+            self.push(&format!("f32 {of:?} kept"), Op::MatMul, inputs);
+        }
+        for (a, zeros) in [(Dtype::I8, [-3, 128]), (Dtype::U8, [128, 7])] {
+            for n in [31, 64] {
+                let inputs = vec![
+                    self.source.tensor(a, &[13, 1030], Numbers::Moderate),
+                    self.source.tensor(Dtype::U8, &[1030, n], Numbers::Moderate),
+                ];
+                let op = Op::MatMulInteger { a_zero: zeros[0], b_zero: zeros[1] };
+                self.push(&format!("{a} u8 kept {n}"), op, inputs);
+            }
+        }
     }
 }

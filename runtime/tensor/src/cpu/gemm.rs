@@ -21,6 +21,8 @@ pub(super) const TALL: usize = 24;
 const PARALLEL_MACS: usize = 1 << 18;
 /// Operands with fewer elements are packed anew each time.
 const KEPT_ELEMENTS: usize = 4096;
+/// Bytes that products of a stack lay out at a time, where several of them take one right operand.
+const SHARED_MAX: u64 = 16 << 20;
 
 /// Columns of a tile: as many as leave the sums of a tile in registers.
 fn width(level: Level) -> usize {
@@ -37,6 +39,11 @@ const NARROW: usize = 16;
 const WIDE: usize = 32;
 /// Numbers of a line of the caches, on the processors that are common.
 const LINE: usize = 16;
+
+/// Whether so many columns are laid out in at most a quarter more room than their own.
+pub(super) fn hardly_padded(level: Level, n: usize) -> bool {
+    n.next_multiple_of(width(level)) - n <= n / 4
+}
 
 /// A right operand in blocks of [`DEPTH`] steps over `k`, each block as panels of some columns: `[depth, width]`, padded
 /// with zeros.
@@ -64,7 +71,7 @@ impl Columns {
     }
 
     /// Bytes of the layout of a right operand `[k, n]`.
-    fn bytes(level: Level, [k, n]: [usize; 2]) -> u64 {
+    pub(super) fn bytes(level: Level, [k, n]: [usize; 2]) -> u64 {
         (k * n.next_multiple_of(width(level)) * size_of::<f32>()) as u64
     }
 }
@@ -420,6 +427,9 @@ pub(super) fn multiply(level: Level, halt: &Halt<'_>, a: &[f32], b: Right<'_>, f
     let padded = n.next_multiple_of(width(level));
     let mut room = Panels::new(if matches!(b, Right::Given(_)) { padded * DEPTH.min(k) } else { 0 });
     for start in (0..k).step_by(DEPTH) {
+        if halt.asked() {
+            return;
+        }
         let steps = Steps { start, depth: DEPTH.min(k - start), k };
         let panels = match b {
             Right::Kept(columns) => {
@@ -486,9 +496,8 @@ fn by_matrix(
     c: &mut [f32],
 ) {
     let Matrix { k, n, turned, .. } = *matrix;
-    let padded = n.next_multiple_of(width(level));
     if k * n >= KEPT_ELEMENTS
-        && padded - n <= n / 4
+        && hardly_padded(level, n)
         && let Some(Packed::Floats(kept)) =
             b.packed(Columns::bytes(level, [k, n]), || Packed::Floats(Columns::new(level, matrix)))
         && kept.turned == turned
@@ -573,16 +582,31 @@ pub(super) fn products(
         return;
     }
     let one = |(at, c): (usize, &mut [f32])| {
+        if halt.asked() {
+            return;
+        }
         let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
         let matrix = Matrix { data: &b[right * k * n..(right + 1) * k * n], k, n, turned };
         let rows = &a[left * m * k..(left + 1) * m * k];
         multiply(level, halt, rows, Right::Given(&matrix), Finish::NONE, c);
     };
-    if c.len() * k >= PARALLEL_MACS {
-        c.par_chunks_mut(m * n).enumerate().for_each(one);
-    } else {
-        c.chunks_mut(m * n).enumerate().for_each(one);
+    if c.len() * k < PARALLEL_MACS {
+        return c.chunks_mut(m * n).enumerate().for_each(one);
     }
+    let count = at_once(level, [c.len() / (m * n), b.len() / (k * n)], [k, n]);
+    for (first, c) in c.chunks_mut(count * m * n).enumerate() {
+        c.par_chunks_mut(m * n).enumerate().for_each(|(at, c)| one((first * count + at, c)));
+    }
+}
+
+/// How many products of a stack are computed side by side: all of them where each takes a right operand of its own, whose
+/// layouts are together hardly more than those; else as many as lay out at most [`SHARED_MAX`] bytes, and at least one.
+fn at_once(level: Level, [products, matrices]: [usize; 2], [k, n]: [usize; 2]) -> usize {
+    if products <= matrices {
+        return products;
+    }
+    let most = SHARED_MAX / Columns::bytes(level, [DEPTH.min(k), n]);
+    usize::try_from(most).unwrap_or(usize::MAX).clamp(1, products)
 }
 
 pub(super) fn gemm(
@@ -617,4 +641,21 @@ pub(super) fn gemm(
     let product = Tensor::made(of.clone(), Data::F32(c));
     let addend = Tensor::made(inputs[2].of().clone(), Data::F32(addend.iter().map(scaled).collect()));
     elementwise::two(level, &Op::Add, &product, &addend, &of.shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Level, SHARED_MAX, at_once};
+
+    #[test]
+    fn products_that_share_a_right_operand_lay_out_little_at_a_time() {
+        for level in Level::available() {
+            assert_eq!(at_once(level, [400, 400], [384, 1 << 20]), 400, "each has its own, at {level}");
+            assert_eq!(at_once(level, [400, 1], [384, 1 << 20]), 1, "one is larger than all may be, at {level}");
+            assert_eq!(at_once(level, [400, 20], [64, 64]), 400, "all are small, at {level}");
+            let some = at_once(level, [400, 200], [5000, 1024]);
+            assert!((2..400).contains(&some), "{some} at {level}");
+            assert!(some as u64 * 384 * 1024 * 4 <= SHARED_MAX, "{some} at {level}");
+        }
+    }
 }

@@ -75,6 +75,27 @@ pub struct Columns {
     sums: Vec<i32>,
 }
 
+impl Columns {
+    fn new(level: Level, matrix: &Matrix<'_>) -> Self {
+        let (k, n, width, group) = (matrix.k, matrix.n, width(level), Group::of(level));
+        let (padded, numbers) = (n.next_multiple_of(width), group.count(k));
+        let mut blocks = vec![0; numbers * padded];
+        for start in (0..numbers).step_by(DEPTH) {
+            let depth = DEPTH.min(numbers - start);
+            matrix.fill(group, width, start, &mut blocks[start * padded..(start + depth) * padded]);
+        }
+        let (zero, flip) = (matrix.bytes.zero, matrix.bytes.flip);
+        Self { k, n, width, group, zero, flip, blocks, sums: matrix.sums(group) }
+    }
+
+    /// Bytes of the layout of a right operand `[k, n]`.
+    fn bytes(level: Level, [k, n]: [usize; 2]) -> u64 {
+        let group = Group::of(level);
+        let sums = if group == Group::Four { n } else { 0 };
+        ((group.count(k) * n.next_multiple_of(width(level)) + sums) * size_of::<i32>()) as u64
+    }
+}
+
 /// Bytes as they were given.
 #[derive(Clone, Copy)]
 struct Bytes<'a> {
@@ -183,11 +204,10 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// The numbers from `start` on, as panels.
-    fn block(&self, group: Group, width: usize, start: usize) -> Vec<i32> {
+    /// The numbers from `start` on as panels, in a room of zeros that they fill but for the padding.
+    fn fill(&self, group: Group, width: usize, start: usize, panels: &mut [i32]) {
         let (k, n) = (self.k, self.n);
         let depth = DEPTH.min(group.count(k) - start);
-        let mut panels = vec![0; n.div_ceil(width) * width * depth];
         for (at, panel) in panels.chunks_exact_mut(depth * width).enumerate() {
             let first = at * width;
             let own = width.min(n - first);
@@ -213,7 +233,6 @@ impl Matrix<'_> {
                 }
             }
         }
-        panels
     }
 
     /// The sum of each column's bytes, as [`Group::Four`] has them on the right.
@@ -357,6 +376,9 @@ fn multiply(level: Level, halt: &Halt<'_>, a: Bytes<'_>, b: Right<'_>, [k, n]: [
     let (width, group) = (width(level), Group::of(level));
     let padded = n.div_ceil(width) * width;
     let numbers = group.count(k);
+    if halt.asked() {
+        return;
+    }
     if group == Group::Four {
         let made;
         let (zero, sums) = match b {
@@ -366,15 +388,20 @@ fn multiply(level: Level, halt: &Halt<'_>, a: Bytes<'_>, b: Right<'_>, [k, n]: [
                 (matrix.bytes.zero - i16::from(matrix.bytes.flip), &made)
             }
         };
-        begin(a, zero, sums, [k, n], c);
+        begin(halt, a, zero, sums, [k, n], c);
     }
     for start in (0..numbers).step_by(DEPTH) {
+        if halt.asked() {
+            return;
+        }
         let depth = DEPTH.min(numbers - start);
         let held;
         let panels = match b {
             Right::Kept(columns) => &columns.blocks[start * padded..(start + depth) * padded],
             Right::Given(matrix) => {
-                held = matrix.block(group, width, start);
+                let mut room = vec![0; padded * depth];
+                matrix.fill(group, width, start, &mut room);
+                held = room;
                 &held[..]
             }
         };
@@ -400,10 +427,13 @@ fn multiply(level: Level, halt: &Halt<'_>, a: Bytes<'_>, b: Right<'_>, [k, n]: [
 
 /// Where sums of bytes in fours begin: with `x` and `y` as they are multiplied and `p` and `q` what is to be taken off them,
 /// `sum (x - p)(y - q)` is `sum x y`, less `q sum x`, less `p sum y`, and `k p q`.
-fn begin(a: Bytes<'_>, right_off: i16, sums: &[i32], [k, n]: [usize; 2], c: &mut [i32]) {
+fn begin(halt: &Halt<'_>, a: Bytes<'_>, right_off: i16, sums: &[i32], [k, n]: [usize; 2], c: &mut [i32]) {
     let (p, q) = (i32::from(a.zero) + i32::from(a.flip), i32::from(right_off));
     let steps = u32::try_from(k).expect("an axis is shorter than 2^31").cast_signed();
     for (row, c) in c.chunks_mut(n).enumerate() {
+        if halt.asked() {
+            return;
+        }
         let own = if q == 0 { 0 } else { q.wrapping_mul(a.row_sum(row * k, k)) };
         let both = steps.wrapping_mul(p.wrapping_mul(q)).wrapping_sub(own);
         for (to, sum) in c.iter_mut().zip(sums) {
@@ -485,6 +515,9 @@ pub(super) fn matmul(level: Level, halt: &Halt<'_>, a: &Tensor, b: &Tensor, zero
     if right.rank() > 2 {
         let picks = [left, right].map(|operand| Stack::of(shape, operand));
         for (at, c) in c.chunks_exact_mut(m * n).enumerate() {
+            if halt.asked() {
+                break;
+            }
             let [left, right] = [picks[0].matrix(at), picks[1].matrix(at)];
             let matrix = Matrix { bytes: bytes.from(right * k * n), ..matrix };
             multiply(level, halt, rows.from(left * m * k), Right::Given(matrix), [k, n], c);
@@ -493,15 +526,10 @@ pub(super) fn matmul(level: Level, halt: &Halt<'_>, a: &Tensor, b: &Tensor, zero
     }
     let (width, group) = (width(level), Group::of(level));
     let padded = n.next_multiple_of(width);
-    let pack = || {
-        let blocks = (0..group.count(k)).step_by(DEPTH).flat_map(|start| matrix.block(group, width, start)).collect();
-        let (zero, flip, sums) = (bytes.zero, bytes.flip, matrix.sums(group));
-        Packed::Bytes(Columns { k, n, width, group, zero, flip, blocks, sums })
-    };
-    let size = (group.count(k) * padded + n) * size_of::<i32>();
     let right = if k * n >= KEPT_ELEMENTS
         && padded - n <= n / 4
-        && let Some(Packed::Bytes(kept)) = b.packed(size as u64, pack)
+        && let Some(Packed::Bytes(kept)) =
+            b.packed(Columns::bytes(level, [k, n]), || Packed::Bytes(Columns::new(level, &matrix)))
         && (kept.k, kept.n, kept.width, kept.group, kept.zero) == (k, n, width, group, bytes.zero)
     {
         Right::Kept(kept)
@@ -510,4 +538,26 @@ pub(super) fn matmul(level: Level, halt: &Halt<'_>, a: &Tensor, b: &Tensor, zero
     };
     multiply(level, halt, rows, right, [k, n], &mut c);
     Data::I32(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bytes, Columns, Level, Matrix};
+    use crate::{
+        Dtype,
+        cases::{Numbers, Source},
+    };
+
+    #[test]
+    fn a_layout_takes_the_bytes_that_are_counted_for_it() {
+        for level in Level::available() {
+            for [k, n] in [[1, 8], [1030, 31], [2100, 96], [3, 5000]] {
+                let dims = [k, n].map(|len| u32::try_from(len).expect("small"));
+                let x = Source::new(5).tensor(Dtype::U8, &dims, Numbers::Moderate);
+                let made = Columns::new(level, &Matrix { bytes: Bytes::right(&x, 7), k, n });
+                let held = (made.blocks.capacity() + made.sums.capacity()) * size_of::<i32>();
+                assert_eq!(held as u64, Columns::bytes(level, [k, n]), "[{k}, {n}] at {level}");
+            }
+        }
+    }
 }
