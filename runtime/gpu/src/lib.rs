@@ -33,8 +33,8 @@ pub use figures::{CpuFigures, Figures, cpu_figures};
 pub use gate::{Capability, Choice, OpResult, Report, Trial};
 pub use kernels::{Dot, Mac};
 
-use samebit_tensor::{Backend, Cpu, Dtype, Failure, Fault, Graph, Op, Plan, Tensor};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use samebit_tensor::{Backend, Dtype, Failure, Fault, Graph, Op, Plan, Tensor};
+use std::{path::PathBuf, time::Duration};
 
 /// How an adapter is used.
 #[derive(Clone, Debug)]
@@ -144,20 +144,6 @@ impl Backend for Gpu {
         }
         self.device.run(&self.report.choice, graph, plan, outside, stop)
     }
-}
-
-/// What a host computes tensors with: the first adapter with hardware behind it that offers everything, one run in `every`
-/// [checked](Checked); otherwise the CPU.
-#[must_use]
-pub fn backend(options: &Options, every: u64) -> Arc<dyn Backend> {
-    for adapter in adapters().iter().filter(|adapter| !adapter.is_software()) {
-        if let Ok(gpu) = Gpu::open(adapter, options.clone())
-            && gpu.report().refused.is_empty()
-        {
-            return Arc::new(Checked::new(gpu, every));
-        }
-    }
-    Arc::new(Cpu)
 }
 
 impl From<OpenError> for Fault {
