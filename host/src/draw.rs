@@ -402,7 +402,7 @@ mod tests {
             let run = RunId { job, unit: 0, attempt };
             let operator = (HOST..).find(|number| key(*number).public() == *host).expect("a host") + OPERATOR;
             submit(&mut solo, operator, Body::RunAccept { run });
-            submit(&mut solo, operator, Body::RunCommit { run, commitment: Commitment([attempt as u8; 32]) });
+            submit(&mut solo, operator, Body::RunCommit { run, commitment: Commitment([operator; 32]) });
         }
         (solo, job)
     }
