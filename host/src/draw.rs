@@ -5,10 +5,10 @@
 
 use crate::text;
 use samebit_ledger::LedgerState;
-use samebit_market::lifecycle::Cost;
+use samebit_market::lifecycle::{Cost, missing};
 use samebit_spec::{
     id::JobId,
-    job::{HostRecord, JobPhase, JobRecord, JobSpec, UnitPhase},
+    job::{HostRecord, JobPhase, JobRecord, JobSpec, RunRecord, UnitPhase},
     offer::{Lack, TensorNeed, lack},
     task::TaskManifest,
     unit::{MicroCredits, Time},
@@ -71,9 +71,19 @@ fn nearness(lack: &Lack) -> (u64, u32) {
 }
 
 /// What the hosts that lack something lack, the closest of them: `no host offers 2.00 GiB of memory, the closest 1.00 GiB`.
-fn wanting(state: &LedgerState, spec: &JobSpec, task: &TaskManifest) -> Option<(String, Lack)> {
-    let mut lacks: Vec<Lack> = state.hosts().values().filter_map(|host| lack(&host.offer, spec, task)).collect();
-    if state.hosts().len() - lacks.len() >= usize::from(spec.replicas) {
+/// None when `wanted` hosts lack nothing. Those that `had` a run of the unit are not counted: none is drawn twice.
+fn wanting(
+    state: &LedgerState,
+    spec: &JobSpec,
+    task: &TaskManifest,
+    wanted: usize,
+    had: &[RunRecord],
+) -> Option<(String, Lack)> {
+    let others = state.hosts().iter().filter(|(account, _)| had.iter().all(|run| run.host != **account));
+    let others: Vec<Option<Lack>> = others.map(|(_, host)| lack(&host.offer, spec, task)).collect();
+    let all = others.len();
+    let mut lacks: Vec<Lack> = others.into_iter().flatten().collect();
+    if all - lacks.len() >= wanted {
         return None;
     }
     // The most of them lack the same; of those the closest one speaks.
@@ -84,16 +94,21 @@ fn wanting(state: &LedgerState, spec: &JobSpec, task: &TaskManifest) -> Option<(
     let (kind, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
     lacks.retain(|lack| lacking(lack) == kind);
     let closest = lacks.into_iter().max_by_key(nearness)?;
-    let who = if count == state.hosts().len() { "no host offers" } else { "too few hosts offer" };
+    let who = match (count == all, had.is_empty()) {
+        (true, true) => "no host offers",
+        (true, false) => "no other host offers",
+        (false, _) => "too few hosts offer",
+    };
+    let closest_of = if count == all { "the closest" } else { "the closest of the others" };
     let said = match &closest {
         Lack::Profile => format!("{who} the profile"),
         Lack::Room { what, needs, offers } => {
-            format!("{who} {} of {what}, the closest of the others {}", text::bytes(*needs), text::bytes(*offers))
+            format!("{who} {} of {what}, {closest_of} {}", text::bytes(*needs), text::bytes(*offers))
         }
         Lack::TensorOps { needs, .. } => format!("{who} tensor operations of version {}", needs.0),
         Lack::Device { needs, offers } => {
             let offers = offers.map_or_else(|| "a processor".to_owned(), |offers| offers.to_string());
-            format!("{who} tensors on {needs}, the closest of the others on {offers}")
+            format!("{who} tensors on {needs}, {closest_of} on {offers}")
         }
     };
     Some((said, closest))
@@ -103,10 +118,12 @@ fn listed(reasons: &BTreeMap<&str, usize>) -> String {
     reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether fewer hosts than replicas could be drawn for a job that is not posted yet.
+/// Whether fewer hosts than its units need could be drawn for a job that is not posted yet: its replicas, and where an audit may
+/// be drawn one more, for an auditor is none of them.
 pub fn shortage(state: &LedgerState, spec: &JobSpec) -> Option<Shortage> {
     let task = &state.tasks().get(&spec.task)?.manifest;
-    let (now, wanted) = (state.time(), usize::from(spec.replicas));
+    let audits = usize::from(spec.audit.0 > 0);
+    let (now, wanted) = (state.time(), usize::from(spec.replicas) + audits);
     let reach = |spec: &JobSpec| {
         let bond = Cost::of(spec, state.params())?.bond;
         Some(state.hosts().values().filter(|host| hindrance(host, now, spec, task, bond).is_none()).count())
@@ -124,8 +141,9 @@ pub fn shortage(state: &LedgerState, spec: &JobSpec) -> Option<Shortage> {
     }
     let all = text::count(state.hosts().len(), "host");
     let why = if reasons.is_empty() { String::new() } else { format!(": {}", listed(&reasons)) };
-    let mut what = format!("each unit needs {wanted}, and {reached} of {all} could be drawn{why}");
-    let wanting = wanting(state, spec, task);
+    let of_them = if audits > 0 { ", one of them for an audit" } else { "" };
+    let mut what = format!("each unit needs {wanted}{of_them}, and {reached} of {all} could be drawn{why}");
+    let wanting = wanting(state, spec, task, wanted, &[]);
     if let Some((said, _)) = &wanting {
         what += &format!("; {said}");
     }
@@ -145,8 +163,11 @@ pub fn shortage(state: &LedgerState, spec: &JobSpec) -> Option<Shortage> {
         format!("`--price {}` reaches enough hosts", price.0)
     } else if let Some((_, lack)) = wanting {
         smaller(state, spec, &lack, &|spec| reach(spec) >= Some(wanted))
+    } else if reached > audits {
+        let unaudited = if audits > 0 { ", or no audit" } else { "" };
+        format!("`--replicas {}` is what can be had{unaudited}", reached - audits)
     } else if reached > 0 {
-        format!("`--replicas {reached}` is what can be had")
+        "without an audit `--replicas 1` is what can be had".to_owned()
     } else if reasons.contains_key("without enough bond") {
         "a lower `--fuel` or `--price` needs less bond".to_owned()
     } else {
@@ -191,10 +212,10 @@ fn smaller(state: &LedgerState, spec: &JobSpec, lack: &Lack, enough: &dyn Fn(&Jo
 pub fn placing(state: &LedgerState, id: &JobId, always: bool) -> Option<String> {
     let record = state.jobs().get(id).filter(|record| matches!(record.phase, JobPhase::Open { .. }))?;
     let waits = record.units.iter().enumerate().filter(|(_, unit)| unit.phase == UnitPhase::Placing);
-    let (at, _) = waits.clone().next()?;
+    let (at, unit) = waits.clone().next()?;
     let (reasons, free) = reasons(state, record, at);
-    let alive = record.units[at].runs.iter().filter(|run| run.phase.is_alive()).count();
-    if !always && alive + free >= usize::from(record.spec.replicas) {
+    let wanted = missing(record, u32::try_from(at).ok()?, state.params());
+    if !always && free >= wanted {
         return None;
     }
     let hosts = text::count(state.hosts().len(), "host");
@@ -204,11 +225,10 @@ pub fn placing(state: &LedgerState, id: &JobId, always: bool) -> Option<String> 
         count => format!(" and {} more", count - 1),
     };
     let task = state.tasks().get(&record.spec.task).map(|task| &task.manifest);
-    let wanting = task.and_then(|task| wanting(state, &record.spec, task));
+    let wanting = task.and_then(|task| wanting(state, &record.spec, task, wanted, &unit.runs));
     let wanting = wanting.map_or_else(String::new, |(said, _)| format!("; {said}"));
     Some(format!(
-        "  unit {at}{others} waits for a host, {} needed; of {hosts}: {}{wanting}; if none is found it is refunded at {}",
-        record.spec.replicas,
+        "  unit {at}{others} waits for a host, {wanted} more needed; of {hosts}: {}{wanting}; if none is found it is refunded at {}",
         listed(&reasons),
         text::moment(until),
     ))
@@ -238,4 +258,168 @@ fn reasons(state: &LedgerState, record: &JobRecord, at: usize) -> (BTreeMap<&'st
         *reasons.entry(reason).or_default() += 1;
     }
     (reasons, free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samebit_ledger::{LogError, Solo, Store};
+    use samebit_node::keys::Keypair;
+    use samebit_spec::{
+        block::{Block, Genesis},
+        content::{BlobRef, TreeRef},
+        entry::{Body, Entry, SignedEntry},
+        execution::{Limits, TensorOps},
+        id::Commitment,
+        job::RunId,
+        offer::{Needs, Offer},
+        param::{self, Params},
+        sign::{Domain, Signer as _},
+        task::TaskForm,
+        unit::{BasisPoints, Bytes, FuelPrice, Height, Millis},
+        wire::Hashed,
+    };
+
+    const NOW: Time = Time(1_000_000);
+    const VALIDATOR: u8 = 1;
+    const BUYER: u8 = 2;
+    /// The first host; its operator is 100 further on.
+    const HOST: u8 = 10;
+    const OPERATOR: u8 = 100;
+
+    /// Blocks in memory.
+    #[derive(Default)]
+    struct Blocks(Vec<Block>);
+
+    impl Store for Blocks {
+        fn append(&mut self, block: &Block) -> Result<(), LogError> {
+            self.0.push(block.clone());
+            Ok(())
+        }
+
+        fn block(&self, height: Height) -> Result<Option<Block>, LogError> {
+            Ok(height.0.checked_sub(1).and_then(|at| self.0.get(usize::try_from(at).ok()?)).cloned())
+        }
+    }
+
+    fn key(number: u8) -> Keypair {
+        Keypair::from_seed(&[number; 32])
+    }
+
+    fn submit(solo: &mut Solo<Blocks>, signer: u8, body: Body) {
+        let (signer, state) = (key(signer), solo.state());
+        let (genesis, sequence) = (state.genesis_id(), state.sequence(&signer.public()));
+        let entry = Entry { genesis, signer: signer.public(), sequence, body };
+        let signature = signer.sign(Domain::Entry, genesis, entry.digest());
+        let proposed = solo.propose(NOW, vec![SignedEntry { entry, signature }]).expect("the store works");
+        assert!(proposed.results.iter().all(Result::is_ok), "{:?}", proposed.results);
+        while solo.propose(NOW, Vec::new()).expect("the store works").block.is_some() {}
+    }
+
+    fn manifest() -> TaskManifest {
+        TaskManifest {
+            name: "count".into(),
+            module: BlobRef::of(b"count"),
+            form: TaskForm::Command,
+            about: String::new(),
+            tensor_ops: TensorOps(0),
+        }
+    }
+
+    /// A network with a host for each offer.
+    fn network(offers: &[Offer]) -> Solo<Blocks> {
+        let hosts = (HOST..).zip(offers);
+        let mut accounts: Vec<_> =
+            [BUYER].into_iter().chain(hosts.clone().map(|(host, _)| host)).map(|number| key(number).public()).collect();
+        accounts.sort_unstable();
+        let genesis = Genesis {
+            network: "test".into(),
+            time: NOW,
+            validator: key(VALIDATOR).public(),
+            params: Params::DEVNET,
+            accounts: accounts.into_iter().map(|account| (account, MicroCredits(1_000_000_000))).collect(),
+        };
+        let state = LedgerState::new(&genesis).expect("a sound genesis");
+        let mut solo = Solo::with_store(state, Blocks::default(), Box::new(key(VALIDATOR))).expect("it validates");
+        submit(&mut solo, BUYER, Body::TaskPublish { manifest: manifest() });
+        for (host, offer) in hosts {
+            let (operator, bond) = (key(host + OPERATOR).public(), MicroCredits(100_000_000));
+            let body = Body::HostRegister { operator, ask: FuelPrice(1), slots: 2, offer: *offer, bond };
+            submit(&mut solo, host, body);
+        }
+        solo
+    }
+
+    fn order(state: &LedgerState, audit: u16) -> JobSpec {
+        JobSpec {
+            buyer: key(BUYER).public(),
+            nonce: state.sequence(&key(BUYER).public()),
+            task: manifest().id(),
+            units: vec![TreeRef::default()],
+            args: vec![],
+            env: vec![],
+            seed: [0; 32],
+            limits: Limits { fuel: samebit_spec::unit::Fuel(100_000_000), ..Limits::default() },
+            needs: Needs::default(),
+            step_budget: param::STEP_BUDGET_DEFAULT.min(samebit_spec::unit::Fuel(100_000_000)),
+            replicas: 2,
+            audit: BasisPoints(audit),
+            seal: None,
+            price: FuelPrice(10),
+            deadline: Millis(60_000),
+            params: Params::DEVNET.id(),
+        }
+    }
+
+    #[test]
+    fn a_job_that_may_be_audited_needs_a_host_more_than_replicas() {
+        let little = Offer { memory: Bytes(1 << 20), ..Offer::default() };
+        let two = network(&[Offer::default(); 2]);
+        assert!(shortage(two.state(), &order(two.state(), 0)).is_none());
+        let found = shortage(two.state(), &order(two.state(), 1)).expect("nobody is left to audit");
+        assert_eq!(found.what, "each unit needs 3, one of them for an audit, and 2 of 2 hosts could be drawn");
+        assert!(found.help.starts_with("`--replicas 1` is what can be had, or no audit"), "{}", found.help);
+
+        let third = network(&[Offer::default(), Offer::default(), little]);
+        let found = shortage(third.state(), &order(third.state(), 1)).expect("the third has too little memory");
+        assert!(found.what.contains("1 not offering the memory; too few hosts offer 512.00 MiB"), "{}", found.what);
+        assert!(found.help.starts_with("`--memory 1048576` reaches enough hosts"), "{}", found.help);
+
+        let three = network(&[Offer::default(); 3]);
+        assert!(shortage(three.state(), &order(three.state(), 10_000)).is_none());
+    }
+
+    /// Two of these hosts run a unit that is certain to be audited, and commit.
+    fn audited(offers: &[Offer]) -> (Solo<Blocks>, JobId) {
+        let mut solo = network(offers);
+        let spec = order(solo.state(), 10_000);
+        let job = spec.id();
+        submit(&mut solo, BUYER, Body::JobPost { spec });
+        submit(&mut solo, VALIDATOR, Body::CustodySign { job });
+        let drawn: Vec<_> = solo.state().jobs()[&job].units[0].runs.iter().map(|run| run.host).collect();
+        assert_eq!(drawn.len(), 2, "the replicas");
+        for (attempt, host) in (0..).zip(&drawn) {
+            let run = RunId { job, unit: 0, attempt };
+            let operator = (HOST..).find(|number| key(*number).public() == *host).expect("a host") + OPERATOR;
+            submit(&mut solo, operator, Body::RunAccept { run });
+            submit(&mut solo, operator, Body::RunCommit { run, commitment: Commitment([operator; 32]) });
+        }
+        (solo, job)
+    }
+
+    #[test]
+    fn a_unit_that_waits_for_its_auditor_says_so() {
+        let (solo, job) = audited(&[Offer::default(); 2]);
+        let why = placing(solo.state(), &job, false).expect("nobody is left to audit");
+        assert!(why.contains("unit 0 waits for a host, 1 more needed; of 2 hosts: 2 drawn for it before;"), "{why}");
+
+        let little = Offer { memory: Bytes(1 << 20), ..Offer::default() };
+        let (solo, job) = audited(&[Offer::default(), Offer::default(), little]);
+        let why = placing(solo.state(), &job, false).expect("the third has too little memory");
+        assert!(why.contains("2 drawn for it before, 1 not offering the memory"), "{why}");
+        assert!(why.contains("; no other host offers 512.00 MiB of memory, the closest 1.00 MiB"), "{why}");
+
+        let (solo, job) = audited(&[Offer::default(); 3]);
+        assert_eq!(placing(solo.state(), &job, false), None, "the third was drawn");
+    }
 }

@@ -11,6 +11,7 @@ use samebit_spec::{
         Closing, CustodyRefusal, HostRecord, JobPhase, JobRecord, RunPhase, RunRecord, RunRole, UnitPhase, UnitRecord,
     },
     offer::Offer,
+    param,
     receipt::Receipt,
     sign::PublicKey,
     task::TaskManifest,
@@ -156,6 +157,12 @@ pub fn closing(phase: &JobPhase) -> Option<String> {
             CustodyRefusal::TooMuchInput { unit } => {
                 format!("refused: the files of unit {unit} are more than the order says")
             }
+            CustodyRefusal::TooLarge { unit } => format!(
+                "refused: up to unit {unit} the units have more different files than a keeper signs for, {} or {} bytes; \
+                 submit several jobs",
+                param::CUSTODY_FILES_MAX,
+                param::CUSTODY_BYTES_MAX.0
+            ),
             CustodyRefusal::BadModule => "refused: the module is not admitted".to_owned(),
         },
         Closing::Uncustodied => "no keeper took it into custody in time".to_owned(),

@@ -11,7 +11,7 @@
 //! - `tensors.rs`: the functions on tensors, on whichever backend.
 //! - `run.rs`: order of a run, roots, outcome.
 //! - `serve.rs`: the guest's thread, and content and watch on the caller's.
-//! - `stop.rs`: how a run is stopped from another thread.
+//! - `stop.rs`: how a run is stopped from another thread, and the layers that such a wish passes.
 //! - `frames.rs`: why the native stack never ends before the profile's height does.
 //! - `cache.rs`: compiled code that this host made before.
 //! - `pages.rs`: the hash tree over memory; `dirty.rs`: what of it may have changed.

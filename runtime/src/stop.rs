@@ -5,6 +5,16 @@
 //! the word has no part in any outcome: a run that was stopped has none. An engine that interprets looks at
 //! [`Stop::is_set`] instead.
 //!
+//! A wish to end a run passes three layers, each with a word of its own:
+//! 1. The caller answers [`Flow::Stop`](crate::Flow) when it is asked how to go on (`serve.rs`, on its thread).
+//! 2. [`Stop`] carries that to the guest's thread: the word here for code that the guest runs, and while a graph of tensor
+//!    operations is computed the question that its backend asks, which in the CPU backend is `samebit_tensor`'s `Halt`.
+//! 3. There the guest is left through [`Halt::Cancelled`](crate::guest::Halt) from within a call to the host, or, in its own
+//!    code, by the trap that also ends its fuel.
+//!
+//! Whichever way, the caller gets [`HostFault::Cancelled`](crate::HostFault) and no outcome. The other causes in `guest::Halt`,
+//! and `samebit_rewrite`'s `Halt` (why rewritten code traps of its own accord), are the guest's or the machine's own.
+//!
 //! This is the crate's unsafe boundary towards a running guest. The word lies in memory that the store owns, so
 //! [`Stoppable`] owns both, and nothing outside this file sees the pointer.
 #![allow(unsafe_code, reason = "writes a word that compiled code reads; each block says why it holds")]

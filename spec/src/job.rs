@@ -189,6 +189,12 @@ pub enum CustodyRefusal {
         /// The unit.
         unit: u32,
     },
+    /// The different files of all units are more than a keeper signs for: [`crate::param::CUSTODY_FILES_MAX`],
+    /// [`crate::param::CUSTODY_BYTES_MAX`].
+    TooLarge {
+        /// The first unit that goes beyond.
+        unit: u32,
+    },
 }
 
 /// What the ledger knows of a unit.

@@ -225,8 +225,12 @@ pub const FILES_MAX: Bytes = Bytes(4 << 30);
 /// Bytes of mounted content that a host holds in memory at a time; a world that mounts more pays for each way to a piece.
 /// Source: `spec/06-wasi.md`, section 6.7.
 pub const CONTENT_LOADED_MAX: Bytes = Bytes(256 << 20);
+/// Different files of all of a job's units that a keeper signs for. Source: `spec/07-wire.md`, section 6.
+pub const CUSTODY_FILES_MAX: usize = 1 << 20;
+/// Bytes of these files, each counted once.
+pub const CUSTODY_BYTES_MAX: Bytes = Bytes(64 << 30);
 /// Bytes of the files of a unit's input that an order may need and a host may offer. Source: what a keeper signs for.
-pub const INPUTS_MAX: Bytes = Bytes(64 << 30);
+pub const INPUTS_MAX: Bytes = CUSTODY_BYTES_MAX;
 /// Linear memory that a host offers to a run unless told otherwise.
 pub const OFFERED_MEMORY_DEFAULT: Bytes = Bytes(1 << 30);
 /// Bytes of written files that a host offers to a run unless told otherwise.

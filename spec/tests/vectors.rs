@@ -208,6 +208,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("custody-refuse-tree", Body::CustodyRefuse { job, reason: CustodyRefusal::BadTree { unit: 1 } }),
         ("custody-refuse-module", Body::CustodyRefuse { job, reason: CustodyRefusal::BadModule }),
         ("custody-refuse-input", Body::CustodyRefuse { job, reason: CustodyRefusal::TooMuchInput { unit: 1 } }),
+        ("custody-refuse-large", Body::CustodyRefuse { job, reason: CustodyRefusal::TooLarge { unit: 1 } }),
         ("run-accept", Body::RunAccept { run: run() }),
         ("run-decline", Body::RunDecline { run: run() }),
         ("run-heartbeat", Body::RunHeartbeat { run: run(), mark: [7; 32], fuel: Fuel(99) }),

@@ -33,7 +33,7 @@ cargo xtask COMMAND
   bench AREA         measure; AREA: market, tax, fuel, bombs, state, files, tensor, gpu. Writes target/bench/AREA.jsonl
   sim COMMAND        scripted worlds of named adversaries, what assurance costs; `sim help` lists the commands
   fuzz [TARGET]      random modules, original and rewritten, on both engines; TARGET: rewrite, differential, fuel,
-                     stack, nan, state, wasi. --seconds N or --runs N; a failure is kept and replayed by `test`
+                     stack, nan, state, wasi, tensor. --seconds N or --runs N; a failure is kept and replayed by `test`
 
 Examples:
   cargo xtask demo

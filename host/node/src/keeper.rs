@@ -7,7 +7,9 @@
 
 use crate::ordering::{Awaiting, Fate, Order, Orders};
 use samebit_blobs::{BlobError, BlobStore};
-use samebit_spec::{content::BlobRef, entry::Body, id::BlobId, job::CustodyRefusal, refusal::Refusal, unit::Millis};
+use samebit_spec::{
+    content::BlobRef, entry::Body, id::BlobId, job::CustodyRefusal, param, refusal::Refusal, unit::Millis,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
@@ -22,9 +24,6 @@ const LOOK: Duration = Duration::from_millis(150);
 const LOOK_MOST: Duration = Duration::from_secs(1);
 /// For so long a blob that was hashed is taken to be sound.
 const SOUND: Duration = Duration::from_secs(60);
-/// Different files of one job, and their bytes, that a keeper signs for.
-const FILES_MAX: usize = 1 << 20;
-const FILE_BYTES_MAX: u64 = 64 << 30;
 /// Blobs whose hash is remembered as checked.
 const SOUND_MAX: usize = 1 << 18;
 /// Times a refused signature is tried anew.
@@ -159,18 +158,18 @@ impl Search {
             if tree.total() > awaiting.spec.needs.inputs {
                 return Ok(Some(CustodyRefusal::TooMuchInput { unit }));
             }
-            for blob in
-                tree.files().iter().map(|file| file.blob).filter(|blob| !self.files.contains(blob)).collect::<Vec<_>>()
-            {
+            let new = tree.files().iter().map(|file| file.blob).filter(|blob| !self.files.contains(blob));
+            let new: BTreeSet<BlobRef> = new.collect();
+            let bytes = new.iter().fold(self.bytes, |bytes, blob| bytes.saturating_add(blob.len.0));
+            if self.files.len() + new.len() > param::CUSTODY_FILES_MAX || bytes > param::CUSTODY_BYTES_MAX.0 {
+                return Ok(Some(CustodyRefusal::TooLarge { unit }));
+            }
+            for blob in new {
                 if !store.has(&blob) {
                     return Ok(Some(CustodyRefusal::Missing { blob: blob.id }));
                 }
-                if self.files.insert(blob) {
-                    self.bytes = self.bytes.saturating_add(blob.len.0);
-                }
-                if self.files.len() > FILES_MAX || self.bytes > FILE_BYTES_MAX {
-                    return Ok(Some(CustodyRefusal::BadTree { unit }));
-                }
+                self.files.insert(blob);
+                self.bytes = self.bytes.saturating_add(blob.len.0);
             }
             self.units += 1;
         }
@@ -291,5 +290,14 @@ mod tests {
         understated.spec.needs.inputs = Bytes(2);
         let refused = Some(CustodyRefusal::TooMuchInput { unit: 0 });
         assert_eq!(Search::default().look(&understated, &store, &known).unwrap(), refused);
+
+        // Sound trees, and together more than a keeper signs for: nobody needs to send the rest first.
+        let mut large = understated;
+        large.spec.needs.inputs = param::INPUTS_MAX;
+        let blob = BlobRef { len: param::CUSTODY_BYTES_MAX, ..BlobRef::of(b"three") };
+        large.spec.units[1] =
+            store.put_tree(&Tree::new(vec![TreeFile { path: String::from("input"), blob }]).unwrap()).unwrap();
+        let refused = Some(CustodyRefusal::TooLarge { unit: 1 });
+        assert_eq!(Search::default().look(&large, &store, &known).unwrap(), refused);
     }
 }

@@ -66,7 +66,7 @@ struct UpArgs {
     /// Let so many hosts lie, one unless COUNT is given. May be given again.
     #[arg(long = "cheat", value_name = "KIND[:COUNT]", value_parser = devnet::cheat)]
     cheats: Vec<(Conduct, usize)>,
-    /// What computes the hosts' tensors, as in `host up`; with COUNT, of the first hosts only.
+    /// What computes the hosts' tensors, as in `host up`; with COUNT, of the first hosts only: gpu:1=2 is adapter 1 for two hosts.
     #[arg(long, value_name = "BACKEND[=COUNT]", value_parser = devnet::backend)]
     tensor_backend: Option<(TensorBackend, Option<usize>)>,
     /// Stay, and take everything down at the end (Ctrl-C, SIGTERM).

@@ -199,9 +199,18 @@ fn adapter_checks(home: &Path) -> Vec<Check> {
             let found = format!("{name}: not tried with this driver and these kernels");
             return Check { name: NAME, state: State::Skipped, found, help: Some(BENCH.to_owned()) };
         };
+        if let Some(why) = &report.wrong_since {
+            let found = format!(
+                "{name}: offers nothing, found wrong in service: {why}; the next start sends it through the gate anew"
+            );
+            return Check { name: NAME, state: State::Skipped, found, help: Some(BENCH.to_owned()) };
+        }
         let mut found = format!("{name}: offers {}", super::named(&report.choice.capabilities()));
         for (capability, why) in &report.refused {
             found.push_str(&format!("; not {capability}: {why}"));
+        }
+        if let Some(why) = &report.wrong_before {
+            found.push_str(&format!("; passed anew after it was found wrong in service: {why}"));
         }
         Check::ok(NAME, found)
     };

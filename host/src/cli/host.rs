@@ -28,6 +28,8 @@ pub const OPERATOR_FILE: &str = "operator.key";
 /// Names it on the network.
 pub const PEER_FILE: &str = "peer.key";
 
+/// Runs at once unless told otherwise.
+pub(super) const SLOTS_DEFAULT: u16 = 2;
 /// Half of what a job pays unless its buyer says otherwise.
 const ASK_DEFAULT: u64 = param::PRICE_DEFAULT.0 / 2;
 /// A thousand credits: runs of the default limits for some two hundred at once.
@@ -68,7 +70,8 @@ enum HostCommand {
 #[command(after_help = "\
 What it offers is told on the ledger, and only jobs that need no more land here. An
 adapter is offered for what it passed the conformance gate for; one run in 64 on it is
-checked on the processor, and one that errs or fails is taken out of the offer.
+checked on the processor, and one that errs or fails is taken out of the offer. One
+with wrong bits goes through the gate anew before it is offered again.
 
 Examples:
   samebit host up --dir ./my-host --network invitation.json
@@ -81,7 +84,7 @@ pub struct UpArgs {
     #[arg(long, default_value_t = ASK_DEFAULT)]
     ask: u64,
     /// Runs at once.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = SLOTS_DEFAULT)]
     slots: u16,
     /// Micro-credits to bond when it registers.
     #[arg(long, default_value_t = BOND_DEFAULT)]

@@ -35,6 +35,7 @@ use std::{
 /// memory, room for its input and output, the task's tensor operations, and what --tensor asks. The most that the job can cost is
 /// locked when it is posted, and what is not used comes back. Inputs and outputs are public.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("own").args(["inputs", "units_from"]).multiple(true)))]
 #[command(after_help = "\
 Examples:
   samebit job submit hello --input name.json --wait
@@ -53,21 +54,20 @@ pub struct SubmitArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "inputs")]
     units_from: Option<PathBuf>,
     /// Put each unit's own input below this folder of /in, under its own name.
-    #[arg(long, value_name = "FOLDER", value_parser = options::below_input)]
+    #[arg(long, value_name = "FOLDER", requires = "own", value_parser = options::below_input)]
     into: Option<String>,
     /// Put this file or folder into the input of every unit, at NAME below /in. May be given again. Sent once.
     #[arg(long = "with", value_name = "NAME=PATH", value_parser = options::shared)]
     shared: Vec<(String, PathBuf)>,
-    /// Hosts that run each unit and are compared.
-    #[arg(long, value_name = "K", default_value_t = param::REPLICAS_DEFAULT)]
-    #[arg(value_parser = value_parser!(u8).range(1..=i64::from(param::REPLICAS_MAX)))]
-    replicas: u8,
+    /// Hosts that run each unit and are compared. Default: 2, or with --at-risk as few as will do.
+    #[arg(long, value_name = "K", value_parser = value_parser!(u8).range(1..=i64::from(param::REPLICAS_MAX)))]
+    replicas: Option<u8>,
     /// Chance that a unit is run once more, blind, by a host drawn after its own are bound: as 5% or 0.5%.
     #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = options::share)]
     audit: BasisPoints,
     /// What a wrong result of a unit is worth to somebody, in credits: hosts and audits are chosen so that lying does not pay.
     ///
-    /// Reckons with one liar who holds a fifth of all bond. Refused when bonds do not cover it. With --replicas, at least so many.
+    /// Reckons with one liar who holds a fifth of all bond. Refused when bonds do not cover it. --replicas is then the least.
     #[arg(long, value_name = "CREDITS", conflicts_with = "audit", value_parser = options::credits)]
     at_risk: Option<MicroCredits>,
     /// Of that, what they gain already when you act on a result before it is final.
@@ -84,8 +84,9 @@ pub struct SubmitArgs {
     memory: u64,
     /// What must compute its tensors: any, cpu, adapter, gpu or discrete, the last three with kinds as in gpu:f32,i8.
     ///
-    /// The bits are the same everywhere. `adapter` is any that passed the conformance gate, also one that a processor plays;
-    /// `discrete` is a GPU with memory of its own. Hosts say what they have, and nobody can check it.
+    /// The bits are the same everywhere. `cpu` excludes the hosts that offer an adapter, though theirs would be the same too.
+    /// `adapter` is any that passed the conformance gate, also one that a processor plays; `discrete` is a GPU with memory of
+    /// its own. Hosts say what they have, and nobody can check it.
     #[arg(long, value_name = "WHERE", default_value = "any", value_parser = options::tensors)]
     tensor: TensorNeed,
     /// Most fuel of a step.
@@ -233,13 +234,16 @@ fn keep(
     shared: &[(String, PathBuf)],
     ui: &Ui,
 ) -> Result<(Vec<TreeRef>, BTreeSet<BlobRef>, Bytes), Failure> {
-    let mut blobs = BTreeSet::new();
-    let mut largest = Bytes::ZERO;
+    if inputs.len() > param::UNITS_MAX {
+        let what = format!("{} units, at most {} fit in a job", inputs.len(), param::UNITS_MAX);
+        return Err(Failure::new(Exit::Usage, what).help("submit several jobs"));
+    }
+    let (mut manifests, mut files, mut largest) = (BTreeSet::new(), BTreeSet::new(), Bytes::ZERO);
     let mut keep_tree = |tree: &Tree| {
         let named = tree.tree_ref();
-        blobs.insert(named.manifest());
+        manifests.insert(named.manifest());
         largest = largest.max(tree.total());
-        blobs.extend(tree.files().iter().map(|file| file.blob));
+        files.extend(tree.files().iter().map(|file| file.blob));
         named
     };
     let mut skipped = 0;
@@ -257,18 +261,11 @@ fn keep(
         store.put_tree(&tree).map_err(|error| blob_failure(&error))?;
         Ok::<_, Failure>(tree)
     };
+    let mut units = Vec::with_capacity(inputs.len().max(1));
     if inputs.is_empty() {
-        let tree = join(Vec::new())?;
-        store.put_tree(&tree).map_err(|error| blob_failure(&error))?;
-        let unit = keep_tree(&tree);
-        return Ok((vec![unit], blobs, largest));
-    }
-    if inputs.len() > param::UNITS_MAX {
-        let what = format!("{} units, at most {} fit in a job", inputs.len(), param::UNITS_MAX);
-        return Err(Failure::new(Exit::Usage, what).help("submit several jobs"));
+        units.push(keep_tree(&join(Vec::new())?));
     }
     let bar = ui.bar(inputs.len() as u64, "hashing inputs");
-    let mut units = Vec::with_capacity(inputs.len());
     for input in inputs {
         let scanned = store.put_path(input).map_err(|error| blob_failure(&error))?;
         skipped += scanned.skipped.len();
@@ -289,12 +286,30 @@ fn keep(
         let what = text::count(skipped, "entry").replace("entrys", "entries");
         ui.note(format!("left out {what} that are no regular files, such as links"));
     }
+    if let Some(failure) = too_large(largest, &files) {
+        return Err(failure);
+    }
+    manifests.extend(files);
+    Ok((units, manifests, largest))
+}
+
+/// Whether a keeper would not sign for these inputs: the files of the largest unit, and the different files of all.
+fn too_large(largest: Bytes, files: &BTreeSet<BlobRef>) -> Option<Failure> {
     if largest > param::INPUTS_MAX {
         let most = text::bytes(param::INPUTS_MAX);
         let what = format!("a unit has {} of files, at most {most} are taken", text::bytes(largest));
-        return Err(Failure::new(Exit::Refused, what).help("more, smaller units"));
+        return Some(Failure::new(Exit::Refused, what).help("more, smaller units"));
     }
-    Ok((units, blobs, largest))
+    let bytes = Bytes(files.iter().fold(0, |bytes: u64, blob| bytes.saturating_add(blob.len.0)));
+    let what = if files.len() > param::CUSTODY_FILES_MAX {
+        format!("the units have {} different files, a keeper takes {} of a job", files.len(), param::CUSTODY_FILES_MAX)
+    } else if bytes > param::CUSTODY_BYTES_MAX {
+        let most = text::bytes(param::CUSTODY_BYTES_MAX);
+        format!("the units have {} of different files, a keeper takes {most} of a job", text::bytes(bytes))
+    } else {
+        return None;
+    };
+    Some(Failure::new(Exit::Refused, what).help("submit several jobs"))
 }
 
 /// The files of what was scanned, below `name`, or one file at `name`.
@@ -305,8 +320,13 @@ fn moved(tree: &Tree, name: &str, is_file: bool) -> Vec<TreeFile> {
 
 /// How many hosts and audits the order asks for.
 fn assure(network: &Network, args: &SubmitArgs, ui: &Ui) -> Result<Plan, Failure> {
-    let runs = u32::from(args.replicas) * 10_000 + u32::from(args.audit.0);
-    let Some(value) = args.at_risk else { return Ok(Plan { replicas: args.replicas, audit: args.audit, runs }) };
+    let replicas = args.replicas.unwrap_or(param::REPLICAS_DEFAULT);
+    let runs = u32::from(replicas) * 10_000 + u32::from(args.audit.0);
+    let Some(value) = args.at_risk else {
+        let asked = Plan { replicas, audit: args.audit, runs };
+        sealing(args, asked.audit, ui);
+        return Ok(asked);
+    };
     let params = network.state().params();
     let Some(reward) = FuelPrice(args.price).cost(Fuel(args.fuel)) else {
         return Err(
@@ -314,7 +334,7 @@ fn assure(network: &Network, args: &SubmitArgs, ui: &Ui) -> Result<Plan, Failure
         );
     };
     let risk = Risk { value, provisional: args.acted_on.unwrap_or_default().min(value), ..Risk::default() };
-    let plan = plan::plan(reward, args.replicas, params, &risk).map_err(|uncovered| {
+    let plan = plan::plan(reward, args.replicas.unwrap_or(1), params, &risk).map_err(|uncovered| {
         let most = text::credits(uncovered.covered);
         Failure::new(
             Exit::Refused,
@@ -332,7 +352,28 @@ fn assure(network: &Network, args: &SubmitArgs, ui: &Ui) -> Result<Plan, Failure
         text::count(plan.replicas.into(), "host"),
         plan.audit
     ));
+    let (hosts, counted) =
+        (network.state().hosts().len(), usize::from(plan.replicas) + 1 + usize::from(params.referees));
+    if hosts < counted {
+        ui.note(format!(
+            "the plan counts on referees, and this network has {}: {counted} are needed before a dispute can be decided",
+            text::count(hosts, "host")
+        ));
+    }
+    sealing(args, plan.audit, ui);
     Ok(plan)
+}
+
+/// Says who takes part in the draw of audits.
+fn sealing(args: &SubmitArgs, audit: BasisPoints, ui: &Ui) {
+    if audit.0 == 0 {
+        return;
+    }
+    ui.note(if args.wait {
+        "this command takes part in the draw of audits: whatever is drawn while it is away is audited for certain"
+    } else {
+        "audits are drawn by the validator's beacon alone: with --wait this command takes part in the draw"
+    });
 }
 
 /// Says what the job may cost, and refuses it here when the ledger would.
@@ -347,7 +388,9 @@ fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), F
             .help("lower --fuel, --price or the number of units"));
     };
     let (needs, holds) = (escrow.saturating_add(fees), network.state().balance(&spec.buyer));
-    let usual = spec.reward_max().and_then(|reward| reward.checked_mul(u64::from(spec.replicas))?.checked_mul(count));
+    let usual = spec.reward_max().and_then(|reward| {
+        reward.checked_mul(u64::from(spec.replicas) + u64::from(spec.audit.0 > 0))?.checked_mul(count)
+    });
     ui.note(format!(
         "{}, {} each: at most {} credits when hosts agree, {} when every result is contested; \
          fees {} credits. What is not used comes back.",
@@ -365,4 +408,41 @@ fn afford(network: &Network, spec: &JobSpec, key: &str, ui: &Ui) -> Result<(), F
         .help("lower --fuel, --price, --replicas or the number of units, or pay with another --key"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SubmitArgs,
+    }
+
+    #[test]
+    fn a_place_for_the_units_own_input_needs_such_input() {
+        let read =
+            |words: &[&str]| Line::try_parse_from([&["submit", "task"], words].concat()).map(|line| line.args.into);
+        let refused = read(&["--into", "texts", "--with", "model=model"]).expect_err("nothing would be put there");
+        assert!(refused.to_string().contains("--units-from"), "{refused}");
+        for given in ["--input", "--units-from"] {
+            assert_eq!(read(&["--into", "texts", given, "here"]).expect("enough"), Some("texts".to_owned()));
+        }
+        read(&["--input", "a", "--input", "b", "--into", "texts"]).expect("an input may be given again");
+        assert!(read(&["--input", "a", "--units-from", "b"]).is_err());
+    }
+
+    #[test]
+    fn inputs_that_no_keeper_signs_for_are_refused_before_they_are_sent() {
+        let of = |name: &str, len: u64| BlobRef { len: Bytes(len), ..BlobRef::of(name.as_bytes()) };
+        let (half, most) = (param::CUSTODY_BYTES_MAX.0 / 2, param::INPUTS_MAX);
+        let mut files = BTreeSet::from([of("one", half), of("two", half)]);
+        assert!(too_large(most, &files).is_none());
+        assert!(too_large(Bytes(most.0 + 1), &files).expect("a unit").what.contains("a unit has"));
+        files.insert(of("three", 1 << 30));
+        let refused = too_large(most, &files).expect("all together");
+        assert_eq!(refused.what, "the units have 65.00 GiB of different files, a keeper takes 64.00 GiB of a job");
+    }
 }

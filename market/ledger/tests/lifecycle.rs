@@ -477,8 +477,7 @@ fn a_referee_that_sits_a_dispute_out_pays_and_another_decides_it() {
             + "
         role j/0/3                      | referee
         accept j/0/3                    | ok
-        "
-            + &beats_for_a_minute("j/0/3")
+        " + &beats_for_a_minute("j/0/3")
             + "
         run j/0/3                       | accepted
         wait 7000                       | ok
@@ -499,8 +498,7 @@ fn a_referee_that_sits_a_dispute_out_pays_and_another_decides_it() {
         &(all_shown(4, "aba")
             + "
         accept j/0/3                    | ok
-        "
-            + &beats_for_a_minute("j/0/3")
+        " + &beats_for_a_minute("j/0/3")
             + "
         wait 7000                       | ok
         unit j/0                        | placing

@@ -1,7 +1,8 @@
 //! A backend that is believed only as long as it is right.
 //!
 //! One run in so many, an operation of it is computed again on the CPU. When the bits differ, the backend is not used again
-//! and everything from then on is computed on the CPU, so a device that begins to err costs no host its bond. A refusal is
+//! and everything from then on is computed on the CPU, so a device that begins to err costs no host its bond; and it is
+//! [told](Accelerator::found_wrong), so that a restart does not believe what it showed before. A refusal is
 //! always computed again: it is a result too, and says nothing that could be compared in part. A run that ends in a fault
 //! of the device is computed on the CPU too; after [`FAULTS_MAX`] such runs in a row the device is given up. A graph that it
 //! [declines](Accelerator::declines) goes to the CPU and is nothing against it.
@@ -20,6 +21,9 @@ use std::{
 pub trait Accelerator: Backend {
     /// Why it does not take this one, before anything is computed; none when it does.
     fn declines(&self, graph: &Graph, plan: &Plan) -> Option<String>;
+
+    /// It had other bits than the CPU: what it passed before counts no more. A fault is not such a thing.
+    fn found_wrong(&self, why: &str);
 }
 
 /// Runs in a row that a device may fail.
@@ -86,6 +90,12 @@ impl<B: Accelerator> Checked<B> {
         lock(&self.withdrawn).get_or_insert(why);
     }
 
+    /// Gives the device up for wrong bits.
+    fn refuted(&self, why: String) {
+        self.inner.found_wrong(&why);
+        self.withdraw(why);
+    }
+
     /// What the CPU says to a graph that the device refused.
     fn refused(
         &self,
@@ -101,9 +111,9 @@ impl<B: Accelerator> Checked<B> {
             // Nothing is known of it.
             Err(Failure::Fault(_)) => {}
             Err(Failure::Refused(wanted)) => {
-                self.withdraw(format!("refused a graph with {error:?}, the CPU with {wanted:?}"))
+                self.refuted(format!("refused a graph with {error:?}, the CPU with {wanted:?}"))
             }
-            Ok(_) => self.withdraw(format!("refused a graph that the CPU computes: {error}")),
+            Ok(_) => self.refuted(format!("refused a graph that the CPU computes: {error}")),
         }
         right
     }
@@ -136,8 +146,8 @@ impl<B: Accelerator> Checked<B> {
         self.checks.fetch_add(1, Ordering::Relaxed);
         match wanted {
             Ok(wanted) if wanted == results => return Ok(made),
-            Ok(_) => self.withdraw(format!("{} had other bits than on the CPU", chosen.op.name())),
-            Err(error) => self.withdraw(format!("{} had a result, and the CPU refuses: {error}", chosen.op.name())),
+            Ok(_) => self.refuted(format!("{} had other bits than on the CPU", chosen.op.name())),
+            Err(error) => self.refuted(format!("{} had a result, and the CPU refuses: {error}", chosen.op.name())),
         }
         Cpu.run(graph, plan, outside, stop)
     }

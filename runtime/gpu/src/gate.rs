@@ -118,6 +118,12 @@ pub struct Report {
     pub refused: BTreeMap<String, String>,
     /// How long the gate took.
     pub seconds: f64,
+    /// What it computed wrongly in service after it had passed: the report counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_since: Option<String>,
+    /// What made the last report before this one count no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_before: Option<String>,
     /// Whether this is from an earlier run.
     #[serde(skip)]
     pub kept: bool,
@@ -131,6 +137,7 @@ const SEED: u64 = 1;
 
 impl Report {
     /// The report that an earlier run left in `folder` for this adapter, with the driver and the kernels of now.
+    /// One with something [wrong since](Self::wrong_since) counts for nothing.
     #[must_use]
     pub fn kept(adapter: &Adapter, folder: &Path) -> Option<Self> {
         let report: Self = serde_json::from_slice(&fs::read(path(adapter, folder)).ok()?).ok()?;
@@ -138,6 +145,19 @@ impl Report {
             && report.adapter == adapter.name()
             && report.driver == adapter.driver();
         same.then_some(Self { kept: true, ..report })
+    }
+
+    fn keep(&self, path: &Path) {
+        let text = serde_json::to_vec_pretty(self).expect("a report is plain data");
+        // One that cannot be kept is made again at the next start.
+        let _ = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
+    }
+
+    /// Keeps it as one that counts no more. Where that fails, nothing is kept.
+    pub(crate) fn refute(&self, adapter: &Adapter, folder: &Path, why: &str) {
+        let path = path(adapter, folder);
+        let _ = fs::remove_file(&path);
+        Self { wrong_since: Some(why.to_owned()), ..self.clone() }.keep(&path);
     }
 }
 
@@ -149,9 +169,12 @@ fn path(adapter: &Adapter, folder: &Path) -> PathBuf {
 
 /// The report of an adapter: the kept one of the same adapter, driver and kernels, or a new one.
 pub(crate) fn pass(adapter: &Adapter, device: &Device, folder: Option<&Path>) -> Report {
-    if let Some(report) = folder.and_then(|folder| Report::kept(adapter, folder)) {
-        return report;
-    }
+    let kept = folder.and_then(|folder| Report::kept(adapter, folder));
+    let wrong_before = match kept {
+        Some(report) if report.wrong_since.is_none() => return report,
+        Some(report) => report.wrong_since,
+        None => None,
+    };
     let begun = Instant::now();
     let mut report = Report {
         adapter: adapter.name(),
@@ -163,6 +186,8 @@ pub(crate) fn pass(adapter: &Adapter, device: &Device, folder: Option<&Path>) ->
         choice: Choice::default(),
         refused: BTreeMap::new(),
         seconds: 0.0,
+        wrong_since: None,
+        wrong_before,
         kept: false,
     };
     let gate = Gate::new(device, adapter.is_software());
@@ -170,9 +195,7 @@ pub(crate) fn pass(adapter: &Adapter, device: &Device, folder: Option<&Path>) ->
     gate.operations(&mut report);
     report.seconds = begun.elapsed().as_secs_f64();
     if let Some(folder) = folder {
-        // A report that cannot be kept is made again at the next start.
-        let text = serde_json::to_vec_pretty(&report).expect("a report is plain data");
-        let _ = fs::create_dir_all(folder).and_then(|()| fs::write(path(adapter, folder), text));
+        report.keep(&path(adapter, folder));
     }
     report
 }
@@ -462,6 +485,8 @@ mod tests {
                     choice: Choice::default(),
                     refused: BTreeMap::new(),
                     seconds: 0.0,
+                    wrong_since: None,
+                    wrong_before: None,
                     kept: false,
                 };
                 gate.products(&mut report);

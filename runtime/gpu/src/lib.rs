@@ -33,8 +33,8 @@ pub use figures::{CpuFigures, Figures, cpu_figures};
 pub use gate::{Capability, Choice, OpResult, Report, Trial};
 pub use kernels::{Dot, Mac};
 
-use samebit_tensor::{Backend, Cpu, Dtype, Failure, Fault, Graph, Op, Plan, Tensor};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use samebit_tensor::{Backend, Dtype, Failure, Fault, Graph, Op, Plan, Tensor};
+use std::{path::PathBuf, time::Duration};
 
 /// How an adapter is used.
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ impl Default for Options {
 /// An open adapter that has gone through the gate.
 #[derive(Debug)]
 pub struct Gpu {
+    adapter: Adapter,
+    gate_folder: Option<PathBuf>,
     device: device::Device,
     driver: String,
     software: bool,
@@ -76,7 +78,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter and sends it through the gate, unless it has passed before.
+    /// Opens an adapter and sends it through the gate, unless it has passed before and was not found wrong since.
     ///
     /// # Errors
     /// [`OpenError::Refused`] when the driver gives no device. An adapter that passes nothing opens: its report says why.
@@ -84,7 +86,14 @@ impl Gpu {
         let folder = options.gate_folder.clone();
         let device = device::Device::open(adapter, options)?;
         let report = gate::pass(adapter, &device, folder.as_deref());
-        Ok(Self { device, driver: adapter.driver(), software: adapter.is_software(), report })
+        Ok(Self {
+            adapter: adapter.clone(),
+            gate_folder: folder,
+            device,
+            driver: adapter.driver(),
+            software: adapter.is_software(),
+            report,
+        })
     }
 
     /// What the gate found.
@@ -124,6 +133,13 @@ impl Accelerator for Gpu {
     fn declines(&self, graph: &Graph, plan: &Plan) -> Option<String> {
         self.lacks(graph, plan).or_else(|| self.device.declines(&self.report.choice, graph, plan))
     }
+
+    /// The kept report counts no more: whoever opens the adapter next sends it through the gate anew.
+    fn found_wrong(&self, why: &str) {
+        if let Some(folder) = &self.gate_folder {
+            self.report.refute(&self.adapter, folder, why);
+        }
+    }
 }
 
 impl Backend for Gpu {
@@ -144,20 +160,6 @@ impl Backend for Gpu {
         }
         self.device.run(&self.report.choice, graph, plan, outside, stop)
     }
-}
-
-/// What a host computes tensors with: the first adapter with hardware behind it that offers everything, one run in `every`
-/// [checked](Checked); otherwise the CPU.
-#[must_use]
-pub fn backend(options: &Options, every: u64) -> Arc<dyn Backend> {
-    for adapter in adapters().iter().filter(|adapter| !adapter.is_software()) {
-        if let Ok(gpu) = Gpu::open(adapter, options.clone())
-            && gpu.report().refused.is_empty()
-        {
-            return Arc::new(Checked::new(gpu, every));
-        }
-    }
-    Arc::new(Cpu)
 }
 
 impl From<OpenError> for Fault {

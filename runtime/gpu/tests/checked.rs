@@ -4,7 +4,10 @@ use samebit_gpu::{Accelerator, Checked, FAULTS_MAX};
 use samebit_tensor::{
     Backend, Cpu, Data, Dtype, Failure, Fault, Graph, GraphError, Node, Op, Plan, Tensor, TensorError, TensorType,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 const NEVER: &(dyn Fn() -> bool + Sync) = &|| false;
 
@@ -19,11 +22,17 @@ struct Frail {
     lenient: AtomicBool,
     /// Whether a run of it has ended.
     ended: AtomicBool,
+    /// What it was told.
+    wrong: Mutex<Vec<String>>,
 }
 
 impl Accelerator for Frail {
     fn declines(&self, _: &Graph, _: &Plan) -> Option<String> {
         self.declines.load(Ordering::Relaxed).then(|| "too many buffers".to_owned())
+    }
+
+    fn found_wrong(&self, why: &str) {
+        self.wrong.lock().expect("no panic").push(why.to_owned());
     }
 }
 
@@ -115,6 +124,7 @@ fn a_backend_that_errs_is_found_out_and_its_result_is_never_given() {
     assert!(why.contains("other bits than on the CPU"), "{why}");
     assert!(checked.describe().contains(&why), "{}", checked.describe());
     assert_eq!(checked.checks(), 21, "it is not asked again");
+    assert_eq!(*checked.inner().wrong.lock().expect("no panic"), [why], "it is told once");
 }
 
 /// The CPU is stopped in the middle of what it computes again: that is no result to hold a backend against.
@@ -159,6 +169,7 @@ fn a_device_that_is_lost_is_replaced_by_the_cpu() {
     assert_eq!(checked.withdrawn().as_deref(), Some("frail: lost"));
     assert_eq!(checked.run(&graph, &plan, &outside, NEVER).expect("computed"), right);
     assert_eq!(checked.faults(), 5, "it is not asked again");
+    assert!(checked.inner().wrong.lock().expect("no panic").is_empty(), "a fault is no wrong bit");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod shared;
 
-use samebit_gpu::{Accelerator, Capability, Checked, FAULTS_MAX, Gpu, Options};
+use samebit_gpu::{Accelerator, Capability, Checked, FAULTS_MAX, Gpu, Options, Report};
 use samebit_tensor::{
     Backend, Bits, Cpu, Data, Dtype, Failure, Fault, Graph, Node, Op, Oracle, Tensor, TensorType, Window,
     cases::{Case, Numbers, Source, cases},
@@ -90,6 +90,14 @@ fn a_gate_is_passed_once_and_again_when_the_kernels_or_the_driver_are_others() {
         }
         fs::write(path, "{ torn").expect("written");
         assert!(!opened().report().kept);
+        // Wrong bits in service: the report is there to be read, and counts no more until the gate is passed anew.
+        second.found_wrong("Exp had other bits than on the CPU");
+        let void = Report::kept(&adapter, folder.path()).expect("a report");
+        assert_eq!(void.wrong_since.as_deref(), Some("Exp had other bits than on the CPU"));
+        let anew = opened();
+        assert!(!anew.report().kept && anew.report().wrong_since.is_none());
+        assert_eq!(anew.report().wrong_before, void.wrong_since);
+        assert!(opened().report().kept);
     }
 }
 

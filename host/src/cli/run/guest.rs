@@ -60,7 +60,7 @@ pub(in crate::cli) struct GuestArgs {
     /// What runs it: `wasmtime` compiles, `wasmi` interprets. Outcome, output, fuel and state roots are the same.
     #[arg(long, value_name = "ENGINE", default_value_t, value_parser = engine_parser())]
     engine: EngineKind,
-    /// What computes tensors: `cpu`, `oracle` (as the specification words it: slow), `gpu` or `gpu:N`. The bits are the same.
+    /// What computes tensors: `cpu`, `oracle` (as the specification words it: slow), `gpu`, `gpu:N`, or `auto` for the first GPU that passes the gate for everything, else the CPU. The bits are the same.
     #[arg(long, value_name = "BACKEND", default_value = "cpu")]
     tensor_backend: TensorBackend,
     /// A .wasm file, a project's folder, or a task of the network by name or id.
