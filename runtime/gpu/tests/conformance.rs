@@ -115,7 +115,7 @@ fn random_and_hard_operands_give_the_bits_of_the_cpu() {
 fn tensors_in_many_buffers_and_work_in_many_parts_give_the_same_bits() {
     for adapter in present() {
         let options =
-            Options { piece_words: Some(2048), work_per_submission: 1 << 16, inner_max: 48, ..Options::default() };
+            Options { piece_words: Some(8192), work_per_submission: 1 << 16, inner_max: 48, ..Options::default() };
         hold(&open(&adapter, options), &cases(4));
     }
 }
