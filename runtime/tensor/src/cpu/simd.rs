@@ -25,6 +25,7 @@ impl Level {
     /// All that this processor has, the narrowest first.
     #[must_use]
     pub fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "nothing wider is known there"))]
         let mut levels = vec![Self(Kind::Baseline)];
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
